@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -135,7 +136,7 @@ class ForeignCpu:
 
 
 def _machine_busy_s() -> float:
-    with open("/proc/stat", encoding="ascii") as stat:
+    with Path("/proc/stat").open(encoding="ascii") as stat:
         ticks = [int(field) for field in stat.readline().split()[1:9]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
     return (user + nice + system + irq + softirq + steal) / _TICKS_PER_SECOND
@@ -149,23 +150,21 @@ def _group_cpu_s() -> float:
     """
     group = os.getpgrp()
     ticks = 0
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        fields = _stat_fields(int(name))
+    for process in Path("/proc").glob("[1-9]*"):
+        fields = _stat_fields(process)
         if fields is not None and int(fields[2]) == group:
             ticks += sum(int(field) for field in fields[11:15])
     return ticks / _TICKS_PER_SECOND
 
 
-def _stat_fields(pid: int) -> list[str] | None:
-    """Fields of /proc/<pid>/stat from ``state`` on, or None once the process is gone."""
+def _stat_fields(process: Path) -> list[str] | None:
+    """Fields of its ``stat`` from ``state`` on, or None once the process is gone."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            # The command name is in parentheses and may hold spaces and parentheses.
-            return stat.read().rpartition(")")[2].split()
+        stat = (process / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
+    # The command name is in parentheses and may hold spaces and parentheses.
+    return stat.rpartition(")")[2].split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +250,7 @@ def median_of(samples: Sequence[Sample[float]]) -> float:
 
 
 def foreign_summary[T](samples: Sequence[Sample[T]]) -> dict[str, float | int]:
-    """Foreign load over ``samples``: mean and worst in cores, and how many are marked."""
+    """Cores others used over ``samples``: mean, worst, and how many are marked."""
     if not samples:
         return {"mean": 0.0, "worst": 0.0, "samples": 0, "not_quiet": 0}
     loads = [sample.foreign for sample in samples]
@@ -291,8 +290,8 @@ def rss_bytes(pid: int) -> int:
     Raises:
         OSError: There is no such process.
     """
-    with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    statm = Path(f"/proc/{pid}/statm").read_text(encoding="ascii")
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def emit_json(result: Mapping[str, object]) -> None:
