@@ -1,0 +1,62 @@
+# Everything a developer runs. `make` alone prints what there is.
+BIN := .venv/bin
+# The first python3 that starts: a version manager's shim may be on PATH and fail.
+BOOT := $(shell for p in python3 /usr/bin/python3 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && echo $$p && break; done)
+STUBS = $(shell find barrel_p2p -name '_*.pyi' | sed 's,/,.,g; s,\.pyi$$,,' | sort)
+C_FILES = $(shell find csrc -name '*.[ch]' | sort)
+ASAN := build/asan
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint bench deep wheel docs clean
+
+help:
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
+
+setup:  ## find Python >= 3.12, create .venv, install, build what changed
+	@test -n "$(BOOT)" || { echo 'setup: no python3 >= 3.8 on PATH to start from' >&2; exit 1; }
+	@$(BOOT) .ci/setup_env.py
+
+demo: setup  ## two processes on loopback: a million messages and 1 GB over QUIC
+	@$(BIN)/python -m barrel_p2p.cli.demo
+
+test: setup  ## the fast suite; timing tests run alone at the end
+	@$(BIN)/python .ci/run_tests.py
+
+test-all:  ## the fast suite on every Python >= 3.12 found
+	@$(BOOT) .ci/run_tests.py --every
+
+lint: setup  ## ruff, mypy strict, stubtest, import layers, tidy tests, clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(STUBS),$(BIN)/stubtest --mypy-config-file pyproject.toml \
+		--allowlist tests/tidy/stubtest.txt --ignore-unused-allowlist $(STUBS))
+	$(BIN)/lint-imports
+	$(if $(C_FILES),$(BIN)/clang-format --dry-run --Werror $(C_FILES))
+	$(BIN)/python -m pytest -q tests/tidy
+
+bench: setup  ## every path beside its peers; one JSON object each
+	$(BIN)/python -m bench.transport --json
+	$(BIN)/python -m bench.codec --json
+	$(BIN)/python -m pytest -q bench/micro
+
+deep: setup  ## whole loops and floods, then 60 s of every fuzz target
+	cmake -S . -B $(ASAN) -DBARREL_SANITIZE=ON
+	cmake --build $(ASAN) --target fuzz-deep
+	@BARREL_P2P_DEEP=1 $(BIN)/python .ci/run_tests.py
+
+wheel: setup  ## build a wheel into dist/, repaired where auditwheel can
+	@$(BIN)/python .ci/build_wheel.py
+
+docs:  ## build the documentation into docs/_build/html, warnings are errors
+	@$(BOOT) .ci/setup_env.py --group docs
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo 'docs: docs/_build/html/index.html'
+
+clean:  ## remove what was built; environments and downloads stay
+	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	find barrel_p2p -name '_*.so' -delete
+	find barrel_p2p tests bench -name __pycache__ -prune -exec rm -rf {} +
+	$(BOOT) .ci/setup_env.py --remove-generated

@@ -1,0 +1,1 @@
+"""Tests, arranged by what they need: see the markers in ``pyproject.toml``."""

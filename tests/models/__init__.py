@@ -1,0 +1,1 @@
+"""Plain-Python definitions of what compiled code must do. They never ship."""
