@@ -5,7 +5,6 @@ BOOT := $(shell for p in python3 /usr/bin/python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && echo $$p && break; done)
 STUBS = $(shell find barrel_p2p -name '_*.pyi' | sed 's,/,.,g; s,\.pyi$$,,' | sort)
 C_FILES = $(shell find csrc -name '*.[ch]' | sort)
-ASAN := build/asan
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint bench deep wheel docs clean
@@ -43,8 +42,8 @@ bench: setup  ## every path beside its peers; one JSON object each
 	$(BIN)/python -m pytest -q bench/micro
 
 deep: setup  ## whole loops and floods, then 60 s of every fuzz target
-	cmake -S . -B $(ASAN) -DBARREL_SANITIZE=ON
-	cmake --build $(ASAN) --target fuzz-deep
+	cmake -S . -B build/fuzz -DBARREL_FUZZ=ON -DCMAKE_C_COMPILER=clang
+	cmake --build build/fuzz --target fuzz-deep
 	@BARREL_P2P_DEEP=1 $(BIN)/python .ci/run_tests.py
 
 wheel: setup  ## build a wheel into dist/, repaired where auditwheel can
