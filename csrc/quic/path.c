@@ -1,0 +1,132 @@
+/*
+ * Paths: statistics, and moving a connection to another local socket.
+ *
+ * Only the side that dialled may probe: the library accepts a probe from the other
+ * side, does not move, and breaks later moves. A probe that gets no answer reports
+ * nothing, so the deadline is ours.
+ */
+#include <string.h>
+
+#include "internal.h"
+
+int
+bp_connection_stats(bp_engine_t *engine, uint64_t handle, bp_path_stats_t *stats)
+{
+    const bp_connection_t *connection = bp_connection_find(engine, handle);
+    if (connection == NULL) {
+        return BP_E_GONE;
+    }
+    bp_pq_quality_t quality;
+    struct sockaddr_storage address;
+    memset(&quality, 0, sizeof(quality));
+    memset(stats, 0, sizeof(*stats));
+    int status = engine->pq->picoquic_get_path_quality(connection->cnx, connection->path_id, &quality);
+    if (status != 0) {
+        engine->pq->picoquic_get_default_path_quality(connection->cnx, &quality);
+    }
+    stats->srtt_us = quality.rtt;
+    stats->rtt_latest_us = quality.rtt_sample;
+    stats->rtt_min_us = quality.rtt_min;
+    stats->rtt_var_us = quality.rtt_variant;
+    stats->cwnd = quality.cwin;
+    stats->in_flight = quality.bytes_in_transit;
+    stats->mtu = connection->mtu;
+    stats->sent = quality.sent;
+    stats->lost = quality.lost;
+    stats->bytes_sent = quality.bytes_sent;
+    stats->bytes_received = quality.bytes_received;
+    memset(&address, 0, sizeof(address));
+    (void)engine->pq->picoquic_get_path_addr(connection->cnx, connection->path_id, 1, &address);
+    bp_address_from_native(&address, &stats->local);
+    memset(&address, 0, sizeof(address));
+    (void)engine->pq->picoquic_get_path_addr(connection->cnx, connection->path_id, 2, &address);
+    bp_address_from_native(&address, &stats->remote);
+    return BP_OK;
+}
+
+int
+bp_connection_migrate(bp_engine_t *engine, uint64_t handle, int socket, uint64_t timeout_us)
+{
+    bp_connection_t *connection = bp_connection_find(engine, handle);
+    if (connection == NULL) {
+        return BP_E_GONE;
+    }
+    if (socket < 0 || socket >= BP_SOCKETS_MAX || engine->sockets[socket].fd < 0) {
+        return BP_E_ARGUMENT;
+    }
+    bool ready = engine->pq->picoquic_get_cnx_state(connection->cnx) == BP_PQ_STATE_READY;
+    if (!connection->dialled || !ready || connection->probe_socket >= 0) {
+        return BP_E_STATE;
+    }
+    const bp_pq_tp_t *peer = engine->pq->picoquic_get_transport_parameters(connection->cnx, 0);
+    if (peer != NULL && peer->migration_disabled) {
+        return BP_E_DISABLED;
+    }
+    bp_clock_refresh(engine);
+    const bp_socket_t *target = &engine->sockets[socket];
+    int status = engine->pq->picoquic_probe_new_path_ex(
+        connection->cnx, (const struct sockaddr *)&connection->peer,
+        (const struct sockaddr *)&target->local, 0, engine->now_us, 0);
+    if (status == BP_PQ_ERROR_PATH_CID_BLOCKED || status == BP_PQ_ERROR_PATH_ID_BLOCKED
+        || status == BP_PQ_ERROR_PATH_LIMIT) {
+        return BP_E_EXHAUSTED;
+    }
+    if (status != 0) {
+        engine->last_error = status;
+        return BP_E_LIBRARY;
+    }
+    connection->probe_socket = socket;
+    connection->probe_deadline_us = engine->now_us + timeout_us;
+    engine->probing++;
+    /* Without this an idle connection never sends its probe. */
+    engine->pq->picoquic_set_app_wake_time(connection->cnx, engine->now_us);
+    return BP_OK;
+}
+
+void
+bp_path_available(bp_connection_t *connection, uint64_t path_id)
+{
+    bp_engine_t *engine = connection->engine;
+    struct sockaddr_storage local;
+    memset(&local, 0, sizeof(local));
+    bool known = engine->pq->picoquic_get_path_addr(connection->cnx, path_id, 1, &local) == 0;
+    bool moved = false;
+    if (connection->probe_socket >= 0 && known) {
+        moved = bp_address_equal(&local, &engine->sockets[connection->probe_socket].local);
+    }
+    if (moved) {
+        connection->probe_socket = -1;
+        engine->probing--;
+        if (path_id != connection->path_id) {
+            /* Multipath: the new path came beside the old one, which has served its time. */
+            (void)engine->pq->picoquic_abandon_path(connection->cnx, connection->path_id, 0,
+                                                    engine->now_us);
+        }
+    }
+    if (moved || !connection->dialled) {
+        connection->path_id = path_id;
+        (void)engine->pq->picoquic_get_path_addr(connection->cnx, path_id, 2, &connection->peer);
+    }
+    bp_event_t *event = bp_event_push(engine, BP_EVENT_PATH, connection, NULL);
+    if (event != NULL) {
+        event->flags = moved ? BP_FLAG_MOVED : 0;
+        event->a = path_id;
+    }
+}
+
+/* End migrates whose time is up. The old path was in use all along. */
+void
+bp_path_expire(bp_engine_t *engine)
+{
+    for (uint32_t i = 0; i < engine->connection_top; i++) {
+        bp_connection_t *connection = &engine->connections[i];
+        if (!connection->used || connection->probe_socket < 0
+            || engine->now_us < connection->probe_deadline_us) {
+            continue;
+        }
+        if (bp_event_push(engine, BP_EVENT_PATH_FAILED, connection, NULL) != NULL) {
+            connection->probe_socket = -1;
+            engine->probing--;
+        }
+    }
+}

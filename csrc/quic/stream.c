@@ -1,0 +1,459 @@
+/*
+ * Streams: slots, handles, send buffers and receive credit.
+ *
+ * The send buffer is linear, not a ring, so that an encoder can be lent one
+ * contiguous place: reserve, write there, commit. What is not committed was never
+ * queued, which makes taking back a failed encoding free.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hot.h"
+#include "internal.h"
+
+uint64_t
+bp_stream_handle(const bp_stream_t *stream)
+{
+    return (uint64_t)stream->generation << 32 | stream->index;
+}
+
+bp_stream_t *
+bp_stream_find(const bp_engine_t *engine, uint64_t handle)
+{
+    uint32_t index = (uint32_t)handle;
+    if (index >= engine->slab_count * BP_SLAB_SLOTS) {
+        return NULL;
+    }
+    bp_stream_t *stream = &engine->slabs[index / BP_SLAB_SLOTS][index % BP_SLAB_SLOTS];
+    bool alive = stream->connection != NULL && stream->generation == (uint32_t)(handle >> 32);
+    return alive ? stream : NULL;
+}
+
+static bool
+add_slab(bp_engine_t *engine)
+{
+    if (engine->slab_count * BP_SLAB_SLOTS >= engine->config.streams_max) {
+        return false;
+    }
+    bp_stream_t *slab = calloc(BP_SLAB_SLOTS, sizeof(*slab));
+    if (slab == NULL) {
+        return false;
+    }
+    uint32_t base = engine->slab_count * BP_SLAB_SLOTS;
+    for (uint32_t i = BP_SLAB_SLOTS; i-- > 0;) {
+        slab[i].index = base + i;
+        slab[i].next = engine->stream_free;
+        engine->stream_free = &slab[i];
+    }
+    engine->slabs[engine->slab_count++] = slab;
+    return true;
+}
+
+void
+bp_stream_free_slabs(bp_engine_t *engine)
+{
+    for (uint32_t i = 0; i < engine->slab_count; i++) {
+        for (uint32_t j = 0; j < BP_SLAB_SLOTS; j++) {
+            free(engine->slabs[i][j].buffer);
+        }
+        free(engine->slabs[i]);
+    }
+    free(engine->slabs);
+}
+
+/* Bit 0 of a QUIC stream id names the opener (0: client), bit 1 the direction (1: one-way). */
+bp_stream_t *
+bp_stream_take(bp_connection_t *connection, uint64_t id)
+{
+    bp_engine_t *engine = connection->engine;
+    if (engine->stream_free == NULL && !add_slab(engine)) {
+        return NULL;
+    }
+    bp_stream_t *stream = engine->stream_free;
+    engine->stream_free = stream->next;
+    uint32_t index = stream->index;
+    uint32_t generation = stream->generation + 1;
+    memset(stream, 0, sizeof(*stream));
+    bool ours = ((id & 1u) == 0) == connection->dialled;
+    bool one_way = (id & 2u) != 0;
+    stream->index = index;
+    stream->generation = generation == 0 ? 1 : generation;
+    stream->connection = connection;
+    stream->id = id;
+    stream->limit = engine->config.stream_window_first;
+    stream->can_send = ours || !one_way;
+    stream->can_receive = !ours || !one_way;
+    stream->next = connection->streams;
+    if (connection->streams != NULL) {
+        connection->streams->previous = stream;
+    }
+    connection->streams = stream;
+    engine->stream_count++;
+    (void)engine->pq->picoquic_set_app_stream_ctx(connection->cnx, id, stream);
+    return stream;
+}
+
+void
+bp_stream_discard_queue(bp_stream_t *stream)
+{
+    stream->connection->queued -= stream->tail - stream->head;
+    if (stream->waiting) {
+        stream->waiting = false;
+        stream->connection->waiting--;
+    }
+    free(stream->buffer);
+    stream->buffer = NULL;
+    stream->capacity = 0;
+    stream->head = 0;
+    stream->tail = 0;
+}
+
+void
+bp_stream_drop(bp_stream_t *stream)
+{
+    bp_connection_t *connection = stream->connection;
+    bp_engine_t *engine = connection->engine;
+    bp_stream_discard_queue(stream);
+    connection->unread -= stream->delivered - stream->consumed;
+    if (stream->previous != NULL) {
+        stream->previous->next = stream->next;
+    } else {
+        connection->streams = stream->next;
+    }
+    if (stream->next != NULL) {
+        stream->next->previous = stream->previous;
+    }
+    stream->connection = NULL;
+    stream->previous = NULL;
+    stream->next = engine->stream_limbo;
+    engine->stream_limbo = stream;
+    engine->stream_count--;
+}
+
+/* Slots freed before this consume may be used again: no event names them any more. */
+void
+bp_stream_recycle(bp_engine_t *engine)
+{
+    while (engine->stream_limbo != NULL) {
+        bp_stream_t *stream = engine->stream_limbo;
+        engine->stream_limbo = stream->next;
+        stream->next = engine->stream_free;
+        engine->stream_free = stream;
+    }
+}
+
+int
+bp_stream_open(bp_engine_t *engine, uint64_t handle, int uni, uint64_t *stream_handle, uint64_t *stream_id)
+{
+    bp_connection_t *connection = bp_connection_find(engine, handle);
+    if (connection == NULL) {
+        return BP_E_GONE;
+    }
+    if (!connection->connected) {
+        return BP_E_STATE;
+    }
+    uint64_t id = engine->pq->picoquic_get_next_local_stream_id(connection->cnx, uni);
+    bp_stream_t *stream = bp_stream_take(connection, id);
+    if (stream == NULL) {
+        return BP_E_LIMIT;
+    }
+    *stream_handle = bp_stream_handle(stream);
+    *stream_id = id;
+    return BP_OK;
+}
+
+static uint32_t
+queued(const bp_stream_t *stream)
+{
+    return stream->tail - stream->head;
+}
+
+/* Bytes to the nearer of the two high-water marks; at 0 the stream owes a WRITABLE. */
+static int64_t
+room(bp_stream_t *stream)
+{
+    bp_connection_t *connection = stream->connection;
+    const bp_config_t *config = &connection->engine->config;
+    uint64_t of_stream = queued(stream) < config->send_high ? config->send_high - queued(stream) : 0;
+    uint64_t of_connection = connection->queued < config->connection_send_high
+                                 ? config->connection_send_high - connection->queued
+                                 : 0;
+    uint64_t left = of_stream < of_connection ? of_stream : of_connection;
+    if (left == 0 && !stream->waiting) {
+        stream->waiting = true;
+        connection->waiting++;
+    }
+    return (int64_t)left;
+}
+
+/*
+ * bp_stream_reserve - lend a contiguous place behind the queued bytes.
+ *
+ * Requires  keep bytes written behind the queue since the last commit are still
+ *           wanted (a frame under construction).
+ * Ensures   *place points at those keep bytes, followed by room for n more.
+ * Returns   BP_OK, BP_E_GONE, BP_E_STATE, BP_E_FULL, BP_E_MEMORY.
+ */
+int
+bp_stream_reserve(bp_engine_t *engine, uint64_t handle, size_t keep, size_t n, uint8_t **out)
+{
+    bp_stream_t *stream = bp_stream_find(engine, handle);
+    if (stream == NULL) {
+        return BP_E_GONE;
+    }
+    if (!stream->can_send || stream->fin_queued) {
+        return BP_E_STATE;
+    }
+    size_t live = queued(stream);
+    size_t wanted = live + keep + n;
+    if (keep > engine->config.send_max || n > engine->config.send_max
+        || wanted > engine->config.send_max) {
+        return BP_E_FULL;
+    }
+    if (stream->capacity - stream->tail < keep + n) {
+        if (stream->head >= live + keep && stream->capacity >= wanted) {
+            memmove(stream->buffer, stream->buffer + stream->head, live + keep);
+        } else {
+            size_t capacity = stream->capacity == 0 ? BP_STREAM_BUFFER_FIRST : stream->capacity;
+            while (capacity < wanted) {
+                capacity *= 2;
+            }
+            uint8_t *buffer = malloc(capacity);
+            if (buffer == NULL) {
+                return BP_E_MEMORY;
+            }
+            if (live + keep > 0) {
+                memcpy(buffer, stream->buffer + stream->head, live + keep);
+            }
+            free(stream->buffer);
+            stream->buffer = buffer;
+            stream->capacity = (uint32_t)capacity;
+        }
+        stream->head = 0;
+        stream->tail = (uint32_t)live;
+    }
+    *out = stream->buffer + stream->tail;
+    return BP_OK;
+}
+
+static int
+activate(bp_stream_t *stream)
+{
+    if (stream->active) {
+        return BP_OK;
+    }
+    bp_connection_t *connection = stream->connection;
+    int status =
+        connection->engine->pq->picoquic_mark_active_stream(connection->cnx, stream->id, 1, stream);
+    if (status != 0) {
+        connection->engine->last_error = status;
+        return BP_E_LIBRARY;
+    }
+    stream->active = true;
+    return BP_OK;
+}
+
+/*
+ * bp_stream_commit - queue n of the reserved bytes; fin ends the stream after them.
+ *
+ * Requires  bp_stream_reserve lent at least n bytes and nothing else touched the
+ *           stream since.
+ * Returns   as bp_stream_write.
+ */
+int64_t
+bp_stream_commit(bp_engine_t *engine, uint64_t handle, size_t n, int fin)
+{
+    bp_stream_t *stream = bp_stream_find(engine, handle);
+    if (stream == NULL) {
+        return BP_E_GONE;
+    }
+    if (!stream->active) {
+        bp_clock_refresh(engine);
+    }
+    int status = activate(stream);
+    if (status != BP_OK) {
+        return status;
+    }
+    stream->tail += (uint32_t)n;
+    stream->connection->queued += n;
+    stream->fin_queued = fin != 0;
+    return room(stream);
+}
+
+int64_t
+bp_stream_write(bp_engine_t *engine, uint64_t handle, const uint8_t *data, size_t length, int fin)
+{
+    uint8_t *place;
+    int status = bp_stream_reserve(engine, handle, 0, length, &place);
+    if (status != BP_OK) {
+        return status;
+    }
+    if (length > 0) {
+        memcpy(place, data, length);
+    }
+    return bp_stream_commit(engine, handle, length, fin);
+}
+
+static void
+wake_waiting(bp_connection_t *connection)
+{
+    const bp_config_t *config = &connection->engine->config;
+    if (connection->queued > connection->engine->config.connection_send_high / 2) {
+        return;
+    }
+    bp_stream_t *stream = connection->streams;
+    while (stream != NULL && connection->waiting > 0) {
+        if (stream->waiting && queued(stream) <= config->send_low
+            && bp_event_push(connection->engine, BP_EVENT_WRITABLE, connection, stream) != NULL) {
+            stream->waiting = false;
+            connection->waiting--;
+        }
+        stream = stream->next;
+    }
+}
+
+/* picoquic has room bytes in a packet for this stream; give it what is queued. */
+int
+bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
+{
+    bp_connection_t *connection = stream->connection;
+    size_t left = queued(stream);
+    size_t n = left < packet_room ? left : packet_room;
+    bool fin = stream->fin_queued && n == left;
+    bool more = n < left;
+    uint8_t *out = connection->engine->pq->picoquic_provide_stream_data_buffer(packet, n, fin, more);
+    if (out == NULL) {
+        return n == 0 && !fin ? 0 : -1;
+    }
+    if (n > 0) {
+        memcpy(out, stream->buffer + stream->head, n);
+    }
+    stream->head += (uint32_t)n;
+    connection->queued -= n;
+    stream->active = more;
+    if (fin) {
+        stream->can_send = false;
+    }
+    if (stream->head == stream->tail) {
+        stream->head = 0;
+        stream->tail = 0;
+        if (stream->capacity > BP_STREAM_BUFFER_KEEP) {
+            free(stream->buffer);
+            stream->buffer = NULL;
+            stream->capacity = 0;
+        }
+    }
+    if (connection->waiting > 0) {
+        wake_waiting(connection);
+    }
+    return 0;
+}
+
+/* Raise the peer's limit to what is used up plus a window, if that is worth a frame. */
+static void
+give_credit(bp_stream_t *stream)
+{
+    bp_connection_t *connection = stream->connection;
+    bp_engine_t *engine = connection->engine;
+    uint64_t window = engine->config.stream_window;
+    uint64_t target = stream->consumed + window;
+    if (!stream->can_receive || target < stream->limit + window / 2) {
+        return;
+    }
+    if (connection->unread >= engine->config.connection_window) {
+        connection->starved = true;
+        return;
+    }
+    /* The library counts from what it has delivered, we from what was used up. */
+    uint64_t ahead = target - stream->delivered;
+    if (engine->pq->picoquic_open_flow_control(connection->cnx, stream->id, ahead) == 0) {
+        stream->limit = target;
+    }
+}
+
+int
+bp_stream_consumed(bp_engine_t *engine, uint64_t handle, uint64_t length)
+{
+    bp_stream_t *stream = bp_stream_find(engine, handle);
+    if (stream == NULL) {
+        return BP_E_GONE;
+    }
+    if (length > stream->delivered - stream->consumed) {
+        return BP_E_ARGUMENT;
+    }
+    bp_connection_t *connection = stream->connection;
+    stream->consumed += length;
+    connection->unread -= length;
+    give_credit(stream);
+    if (connection->starved && connection->unread <= engine->config.connection_window / 2) {
+        connection->starved = false;
+        for (bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
+            give_credit(s);
+        }
+    }
+    return BP_OK;
+}
+
+int
+bp_stream_reset(bp_engine_t *engine, uint64_t handle, uint64_t code)
+{
+    bp_stream_t *stream = bp_stream_find(engine, handle);
+    if (stream == NULL) {
+        return BP_E_GONE;
+    }
+    if (!stream->can_send) {
+        return BP_E_STATE;
+    }
+    bp_clock_refresh(engine);
+    stream->can_send = false;
+    stream->active = false;
+    bp_stream_discard_queue(stream);
+    bp_pq_cnx_t *cnx = stream->connection->cnx;
+    (void)engine->pq->picoquic_reset_stream(cnx, stream->id, code);
+    /* picoquic forgets its pointer to us on reset; without it RELEASED would never come. */
+    (void)engine->pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+    return BP_OK;
+}
+
+int
+bp_stream_stop_sending(bp_engine_t *engine, uint64_t handle, uint64_t code)
+{
+    bp_stream_t *stream = bp_stream_find(engine, handle);
+    if (stream == NULL) {
+        return BP_E_GONE;
+    }
+    if (!stream->can_receive) {
+        return BP_E_STATE;
+    }
+    bp_clock_refresh(engine);
+    stream->can_receive = false;
+    stream->connection->unread -= stream->delivered - stream->consumed;
+    stream->consumed = stream->delivered;
+    bp_pq_cnx_t *cnx = stream->connection->cnx;
+    (void)engine->pq->picoquic_stop_sending(cnx, stream->id, code);
+    (void)engine->pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+    return BP_OK;
+}
+
+int
+bp_stream_priority(bp_engine_t *engine, uint64_t handle, uint8_t priority)
+{
+    const bp_stream_t *stream = bp_stream_find(engine, handle);
+    if (stream == NULL) {
+        return BP_E_GONE;
+    }
+    int status =
+        engine->pq->picoquic_set_stream_priority(stream->connection->cnx, stream->id, priority);
+    if (status != 0) {
+        engine->last_error = status;
+        return BP_E_LIBRARY;
+    }
+    return BP_OK;
+}
+
+int64_t
+bp_stream_queued(const bp_engine_t *engine, uint64_t handle)
+{
+    const bp_stream_t *stream = bp_stream_find(engine, handle);
+    return stream == NULL ? BP_E_GONE : (int64_t)queued(stream);
+}

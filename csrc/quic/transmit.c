@@ -1,0 +1,239 @@
+/*
+ * The sending half: ask picoquic for what is due, batch it, hand it to the kernel.
+ *
+ * Congestion control paces in bursts and then asks for waits of a few microseconds.
+ * Leaving for the event loop would turn each into a sleep of fifty, so waits up to
+ * spin_us are spun away after something was sent.
+ */
+#include <errno.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+#include "udp.h"
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+
+#define WAKE_DELAY_MAX_US 60000000
+
+static void
+add_control(struct msghdr *header, int level, int type, const void *data, size_t size)
+{
+    struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)header->msg_control + header->msg_controllen);
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(c), data, size);
+    header->msg_controllen += CMSG_SPACE(size);
+}
+
+/* On a wildcard socket the source address must be chosen, or replies leave from another one. */
+static void
+add_source(struct msghdr *header, const struct sockaddr_storage *from)
+{
+    if (from->ss_family == AF_INET) {
+        struct in_pktinfo info;
+        memset(&info, 0, sizeof(info));
+        info.ipi_spec_dst = ((const struct sockaddr_in *)from)->sin_addr;
+        if (info.ipi_spec_dst.s_addr != INADDR_ANY) {
+            add_control(header, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+        }
+    } else if (from->ss_family == AF_INET6) {
+        struct in6_pktinfo info;
+        memset(&info, 0, sizeof(info));
+        info.ipi6_addr = ((const struct sockaddr_in6 *)from)->sin6_addr;
+        if (!IN6_IS_ADDR_UNSPECIFIED(&info.ipi6_addr)) {
+            add_control(header, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+        }
+    }
+}
+
+static void
+describe(bp_engine_t *engine, unsigned int i, size_t length, size_t segment,
+         const struct sockaddr_storage *from)
+{
+    struct bp_udp *udp = engine->udp;
+    struct msghdr *header = &udp->tx[i].msg_hdr;
+    udp->tx_iov[i] = (struct iovec){udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, length};
+    udp->tx_segment[i] = segment;
+    *header = (struct msghdr){.msg_name = &udp->tx_to[i],
+                              .msg_namelen = udp->tx_to[i].ss_family == AF_INET
+                                                 ? (socklen_t)sizeof(struct sockaddr_in)
+                                                 : (socklen_t)sizeof(struct sockaddr_in6),
+                              .msg_iov = &udp->tx_iov[i],
+                              .msg_iovlen = 1,
+                              .msg_control = udp->tx_control[i].bytes};
+    if (segment > 0 && segment < length) {
+        uint16_t value = (uint16_t)segment;
+        add_control(header, SOL_UDP, UDP_SEGMENT, &value, sizeof(value));
+    }
+    if (engine->sockets[udp->tx_socket].wildcard) {
+        add_source(header, from);
+    }
+    if (header->msg_controllen == 0) {
+        header->msg_control = NULL;
+    }
+}
+
+/* The kernel or device does not do GSO: send the train one segment at a time, now and later. */
+static void
+send_segments(bp_engine_t *engine, unsigned int i)
+{
+    struct bp_udp *udp = engine->udp;
+    const uint8_t *bytes = udp->tx_iov[i].iov_base;
+    size_t length = udp->tx_iov[i].iov_len;
+    size_t step = udp->tx_segment[i];
+    engine->gso = false;
+    for (size_t offset = 0; offset < length; offset += step) {
+        size_t n = length - offset < step ? length - offset : step;
+        /* A loss here is a lost packet, which QUIC repairs. */
+        (void)sendto(engine->sockets[udp->tx_socket].fd, bytes + offset, n, MSG_DONTWAIT,
+                     udp->tx[i].msg_hdr.msg_name, udp->tx[i].msg_hdr.msg_namelen);
+    }
+}
+
+/* Send what is batched. Returns false if the kernel's buffer is full. */
+static bool
+flush(bp_engine_t *engine)
+{
+    struct bp_udp *udp = engine->udp;
+    bool retried = false;
+    while (udp->tx_done < udp->tx_count) {
+        int fd = engine->sockets[udp->tx_socket].fd;
+        int n = sendmmsg(fd, udp->tx + udp->tx_done, udp->tx_count - udp->tx_done, MSG_DONTWAIT);
+        if (n > 0) {
+            udp->tx_done += (unsigned int)n;
+            retried = false;
+            continue;
+        }
+        if (errno == EAGAIN || errno == ENOBUFS) {
+            engine->stats.sends_blocked++;
+            bp_udp_watch_writable(engine, true);
+            return false;
+        }
+        if (errno == EINTR) {
+            continue;
+        }
+        unsigned int i = udp->tx_done;
+        bool train = udp->tx_segment[i] > 0 && udp->tx_segment[i] < udp->tx_iov[i].iov_len;
+        if ((errno == EIO || errno == EINVAL) && train) {
+            send_segments(engine, i);
+        } else if (!retried) {
+            /* Most likely another peer's ICMP error, reported here: read it and try again. */
+            bp_udp_read_errors(engine, udp->tx_socket);
+            retried = true;
+            continue;
+        }
+        udp->tx_done++;
+        retried = false;
+    }
+    udp->tx_count = 0;
+    udp->tx_done = 0;
+    return true;
+}
+
+/*
+ * Batch until nothing is due or the batch is full. Returns the number of trains
+ * prepared; *blocked when the kernel's buffer is full.
+ */
+static unsigned int
+prepare(bp_engine_t *engine, bool *blocked, uint32_t *empty)
+{
+    struct bp_udp *udp = engine->udp;
+    unsigned int prepared = 0;
+    while (udp->tx_count < BP_TX_MESSAGES) {
+        struct sockaddr_storage from;
+        size_t length = 0;
+        size_t segment = 0;
+        int interface = 0;
+        bp_pq_cid_t log_cid;
+        bp_pq_cnx_t *last = NULL;
+        unsigned int i = udp->tx_count;
+        from.ss_family = AF_UNSPEC;
+        int status = engine->pq->picoquic_prepare_next_packet_ex(
+            engine->quic, engine->now_us, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, BP_GSO_BYTES_MAX,
+            &length, &udp->tx_to[i], &from, &interface, &log_cid, &last, engine->gso ? &segment : NULL);
+        if (status != 0 || length == 0) {
+            /* Serving a connection may produce no packet; the bound guards against a library that never says done. */
+            bool due = engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 1) <= 0;
+            if (due && ++*empty <= engine->config.connections_max) {
+                continue;
+            }
+            break;
+        }
+        int socket = bp_udp_pick_socket(engine, &from, &udp->tx_to[i]);
+        if (socket < 0) {
+            continue; /* no socket of that family: the same as a lost packet */
+        }
+        if (i > 0 && socket != udp->tx_socket) {
+            /* Move the train to the front once the others are out. */
+            struct sockaddr_storage to = udp->tx_to[i];
+            if (!flush(engine)) {
+                *blocked = true;
+                return prepared; /* this train is lost; QUIC repairs it */
+            }
+            memmove(udp->tx_bytes, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, length);
+            udp->tx_to[0] = to;
+            i = 0;
+        }
+        udp->tx_socket = socket;
+        describe(engine, i, length, segment, &from);
+        udp->tx_count = i + 1;
+        prepared++;
+        size_t datagram = segment > 0 ? segment : length;
+        engine->stats.datagrams_out += (length + datagram - 1) / datagram;
+        engine->stats.bytes_out += length;
+        if (last != NULL) {
+            bp_connection_t *connection = engine->pq->picoquic_get_callback_context(last);
+            if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION
+                && datagram > connection->mtu) {
+                connection->mtu = datagram;
+            }
+        }
+    }
+    return prepared;
+}
+
+int
+bp_engine_send(bp_engine_t *engine)
+{
+    if (engine->config.simulated) {
+        return BP_OK;
+    }
+    bp_clock_refresh(engine);
+    bp_engine_reap(engine);
+    if (engine->probing > 0) {
+        bp_path_expire(engine);
+    }
+    bool blocked = !flush(engine);
+    bool sent = false;
+    int64_t delay_us = 0;
+    uint32_t empty = 0;
+    for (unsigned int round = 0; !blocked && round < BP_TX_ROUNDS_MAX; round++) {
+        unsigned int prepared = prepare(engine, &blocked, &empty);
+        sent = sent || prepared > 0;
+        if (!blocked) {
+            blocked = !flush(engine);
+        }
+        delay_us = engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us,
+                                                            WAKE_DELAY_MAX_US);
+        if (delay_us <= 0 && prepared > 0) {
+            continue;
+        }
+        if (delay_us > 0 && sent && delay_us <= (int64_t)engine->config.spin_us) {
+            bp_clock_spin(engine, engine->now_us + (uint64_t)delay_us);
+            continue;
+        }
+        break;
+    }
+    if (blocked) {
+        return BP_OK; /* the poll descriptor tells when there is room */
+    }
+    bp_udp_watch_writable(engine, false);
+    if (engine->probing > 0 && delay_us > (int64_t)BP_ICMP_WINDOW_US) {
+        delay_us = BP_ICMP_WINDOW_US; /* look at migrate deadlines that often */
+    }
+    bp_timer_arm(engine, delay_us > 0 ? (uint64_t)delay_us : 0);
+    return BP_OK;
+}
