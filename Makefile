@@ -3,15 +3,13 @@ BIN := .venv/bin
 # The first python3 that starts: a version manager's shim may be on PATH and fail.
 BOOT := $(shell for p in python3 /usr/bin/python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && echo $$p && break; done)
-STUBS = $(shell find barrel_p2p -name '_*.pyi' | sed 's,/,.,g; s,\.pyi$$,,' | sort)
-C_FILES = $(shell find csrc -name '*.[ch]' | sort)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all lint bench deep wheel docs clean
 
 help:
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 setup:  ## find Python >= 3.12, create .venv, install, build what changed
 	@test -n "$(BOOT)" || { echo 'setup: no python3 >= 3.8 on PATH to start from' >&2; exit 1; }
@@ -27,14 +25,7 @@ test-all:  ## the fast suite on every Python >= 3.12 found
 	@$(BOOT) .ci/run_tests.py --every
 
 lint: setup  ## ruff, mypy strict, stubtest, import layers, tidy tests, clang-format
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(if $(STUBS),$(BIN)/stubtest --mypy-config-file pyproject.toml \
-		--allowlist tests/tidy/stubtest.txt --ignore-unused-allowlist $(STUBS))
-	$(BIN)/lint-imports
-	$(if $(C_FILES),$(BIN)/clang-format --dry-run --Werror $(C_FILES))
-	$(BIN)/python -m pytest -q tests/tidy
+	@$(BIN)/python .ci/lint.py
 
 bench: setup  ## every path beside its peers; one JSON object each
 	$(BIN)/python -m bench.transport --json

@@ -1,0 +1,44 @@
+"""Peer-to-peer clusters of Python nodes over QUIC: one UDP port, no broker.
+
+The facade: public names are re-exported here and nothing is defined here.
+"""
+
+from __future__ import annotations
+
+from barrel_p2p.errors import (
+    BarrelError,
+    Busy,
+    ClockDrift,
+    ConfigError,
+    Conflict,
+    InvalidValue,
+    MigrationDisabled,
+    NotConnected,
+    NotEncodable,
+    NotStarted,
+    PeerError,
+    PeerUnreachable,
+    StorageError,
+    UnavailableError,
+    UsageError,
+    WireError,
+)
+
+__all__ = [
+    "BarrelError",
+    "Busy",
+    "ClockDrift",
+    "ConfigError",
+    "Conflict",
+    "InvalidValue",
+    "MigrationDisabled",
+    "NotConnected",
+    "NotEncodable",
+    "NotStarted",
+    "PeerError",
+    "PeerUnreachable",
+    "StorageError",
+    "UnavailableError",
+    "UsageError",
+    "WireError",
+]
