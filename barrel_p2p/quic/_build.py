@@ -35,6 +35,7 @@ ffibuilder.set_source(
     "barrel_p2p.quic._engine",
     '#include "quic/engine.h"',
     sources=sources(),
+    depends=sorted(str(path) for path in SOURCES.glob("*.h")),
     include_dirs=["csrc"],
     define_macros=[("_GNU_SOURCE", None)],
     extra_compile_args=["-O3", "-std=c11", "-fvisibility=hidden"],
