@@ -313,17 +313,24 @@ cdef int _octet(str name, value) except -1:
     if PyLong_Check(value):
         number = PyLong_AsLongAndOverflow(value, &overflow)
     if overflow or not 0 <= number <= 255:
-        raise InvalidValue(f"{name} {value!r} is not an integer 0..255")
+        raise InvalidValue(f"{name} {_shown(value)} is not an integer 0..255")
     return <int>number
 
 
 cdef long long _limit(value) except -1:
     if type(value) is not int or not BP_FRAME_LENGTH_MIN <= value <= BP_FRAME_LENGTH_TOP:
         raise InvalidValue(
-            f"frame_bytes_max {value!r} is not an integer "
+            f"frame_bytes_max {_shown(value)} is not an integer "
             f"{BP_FRAME_LENGTH_MIN}..{BP_FRAME_LENGTH_TOP}"
         )
     return value
+
+
+cdef str _shown(value):
+    # Printing an integer of any size can itself raise, or print for minutes.
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"(integer of {value.bit_length()} bits)"
+    return repr(value)
 
 
 cdef int _borrow(str name, value, Py_buffer *view) except -1:
