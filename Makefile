@@ -49,4 +49,4 @@ clean:  ## remove what was built; environments and downloads stay
 	rm -rf build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
 	find barrel_p2p -name '_*.so' -delete
 	find barrel_p2p tests bench -name __pycache__ -prune -exec rm -rf {} +
-	$(BOOT) .ci/setup_env.py --remove-generated
+	rm -f $(patsubst %.pyx,%.c,$(shell find barrel_p2p -name '_*.pyx'))
