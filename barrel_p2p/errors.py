@@ -24,6 +24,8 @@ __all__ = [
     "PeerError",
     "PeerUnreachable",
     "StorageError",
+    "StreamClosed",
+    "StreamReset",
     "UnavailableError",
     "UsageError",
     "WireError",
@@ -87,6 +89,12 @@ class NotStarted(UsageError, RuntimeError):
     code = "not_started"
 
 
+class StreamClosed(UsageError):
+    """The stream was already finished, reset or is for reading only."""
+
+    code = "closed"
+
+
 class PeerError(BarrelError):
     """A remote node misbehaved. Blame ``peer``, keep the node running."""
 
@@ -97,6 +105,30 @@ class WireError(PeerError, ValueError):
     """Received bytes do not follow the wire format or exceed one of its limits."""
 
     code = "wire"
+
+
+class StreamReset(PeerError, ConnectionError):
+    """The peer gave up the stream: it reset it, or asked us to stop sending.
+
+    Args:
+        message: What happened, naming the stream.
+        error_code: The peer's application error code.
+        hint: One line that says what to do next, or None.
+        peer: The remote address, or None.
+    """
+
+    code = "stream_reset"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        error_code: int,
+        hint: str | None = None,
+        peer: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, peer=peer)
+        self.error_code = error_code
 
 
 class ClockDrift(PeerError):

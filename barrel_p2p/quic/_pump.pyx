@@ -1,0 +1,403 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# distutils: include_dirs = csrc
+"""The event loop's door to an engine: one call per wake-up, events to objects.
+
+``Pump.wake`` is the reader callback. It receives, hands every event to the stream or
+connection it is about, and sends what the handlers wrote, together with the
+acknowledgements. Handlers run while received bytes are still in the engine's arena,
+so the pump never sends, and so never moves that memory, in the middle of a batch.
+
+Types: ``_pump.pyi``. The engine is called through its exported table (csrc/quic/hot.h).
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+cimport cython
+
+from barrel_p2p.errors import Busy, NotStarted, PeerUnreachable, StreamClosed
+
+# A writer that outruns the loop is sent out every so many bytes.
+cdef enum:
+    UNSENT_MAX = 65536
+    ROUNDS_MAX = 16
+    STALL_NS = 50_000_000
+
+
+
+cdef inline int64_t monotonic_ns() noexcept:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <int64_t>t.tv_sec * 1_000_000_000 + t.tv_nsec
+
+
+cdef object _FULL_HINT = "wait for room: use `await write(...)` or write smaller pieces"
+
+
+@cython.final
+cdef class Pump:
+    """Moves events out of one engine and bytes into it. Belongs to one event loop.
+
+    Args:
+        engine: Address of the engine, owned by the caller until ``close``.
+        hot: Address of the engine's exported table.
+        call_soon: The loop's ``call_soon``.
+        on_error: Called with an exception that a handler let escape.
+        accept: Called for each accepted connection; returns its ``RawConnection``.
+    """
+
+    def __cinit__(self, uintptr_t engine, uintptr_t hot, call_soon, on_error, accept):
+        self.hot = <const bp_hot_t *>hot
+        if self.hot.version != BP_HOT_VERSION or self.hot.size != sizeof(bp_hot_t):
+            raise ImportError(
+                f"barrel_p2p.quic._pump was built for table version {BP_HOT_VERSION} of "
+                f"{sizeof(bp_hot_t)} bytes, the engine has {self.hot.version} of "
+                f"{self.hot.size}; rebuild both: python setup.py build_ext --inplace --force"
+            )
+        self.engine = <bp_engine_t *>engine
+        self.call_soon = call_soon
+        self.on_error = on_error
+        self.accept = accept
+        self.after_wake = None
+        self.streams = []
+        self.connections = []
+
+    def close(self):
+        """Forget the engine: every later call raises or does nothing."""
+        self.engine = NULL
+        self.after_wake = None
+        self.streams.clear()
+        self.connections.clear()
+
+    def set_after_wake(self, after_wake):
+        """Call ``after_wake()`` at the end of each wake-up, or not at all (None)."""
+        self.after_wake = after_wake
+
+    def attach(self, RawConnection connection, uint64_t handle):
+        """Tie ``connection`` to the engine's handle for it."""
+        cdef size_t index = handle & 0xFFFFFFFF
+        while index >= <size_t>len(self.connections):
+            self.connections.append(None)
+        self.connections[index] = connection
+        connection.pump = self
+        connection.handle = handle
+
+    def wake(self):
+        """Receive, deliver, send. The callback for the engine's descriptor."""
+        cdef int more = 1
+        cdef int rounds = 0
+        cdef int64_t now_ns = monotonic_ns()
+        # After a stall everything that has arrived is read before timers run, so that
+        # the peer's packets count before our own idle timeout does.
+        cdef bint stalled = now_ns - self.woken_ns > STALL_NS
+        while more and rounds < (ROUNDS_MAX if stalled else 1) and self.engine != NULL:
+            more = self.hot.receive(self.engine)
+            self.dispatch()
+            rounds += 1
+        self.woken_ns = now_ns
+        self.flush()
+
+    def flush(self):
+        """Send what is due and deliver what that brought up."""
+        cdef uint32_t count = 1
+        cdef int rounds = 0
+        self.scheduled = False
+        while count > 0 and rounds < ROUNDS_MAX and self.engine != NULL:
+            self.unsent = 0
+            self.hot.send(self.engine)
+            self.hot.events(self.engine, &count)
+            if count > 0:
+                self.dispatch()
+            rounds += 1
+        if self.after_wake is not None and self.engine != NULL:
+            self.after_wake()
+
+    def schedule(self):
+        """Flush once the running callback has returned."""
+        if not self.scheduled and not self.dispatching and self.engine != NULL:
+            self.scheduled = True
+            self.call_soon(self.flush)
+
+    cdef int wrote(self, size_t length) except -1:
+        if self.dispatching:
+            return 0  # The wake-up that delivers also sends.
+        self.unsent += length
+        if not self.scheduled:
+            self.scheduled = True
+            self.call_soon(self.flush)
+        if self.unsent >= UNSENT_MAX:
+            self.unsent = 0
+            self.hot.send(self.engine)  # Its events wait for the scheduled flush.
+        return 0
+
+    cdef int dispatch(self) except -1:
+        cdef uint32_t count = 0
+        cdef uint32_t i = 0
+        cdef const bp_event_t *events
+        cdef bp_event_t event
+        cdef object interrupt = None
+        if self.dispatching:
+            return 0
+        self.dispatching = True
+        try:
+            while self.engine != NULL:
+                events = self.hot.events(self.engine, &count)
+                if i >= count:
+                    break
+                event = events[i]  # A handler may make the array grow, and so move.
+                i += 1
+                try:
+                    self.deliver(&event)
+                except Exception as error:
+                    self.on_error(error)
+                except BaseException as error:
+                    interrupt = error
+        finally:
+            self.dispatching = False
+            if self.engine != NULL:
+                self.hot.consume(self.engine)
+        if interrupt is not None:
+            raise interrupt
+        return 0
+
+    cdef RawStream stream_of(self, const bp_event_t *event):
+        cdef size_t index = event.stream & 0xFFFFFFFF
+        cdef RawStream stream
+        if index >= <size_t>len(self.streams):
+            return None
+        stream = self.streams[index]
+        if stream is None or stream.handle != event.stream:
+            return None
+        return stream
+
+    cdef RawStream adopt(self, RawConnection connection, const bp_event_t *event):
+        cdef RawStream stream = connection.make_stream(event.stream, event.stream_id)
+        connection.stream_opened(stream)
+        return stream
+
+    cdef int deliver(self, const bp_event_t *event) except -1:
+        cdef RawConnection connection
+        cdef RawStream stream
+        cdef size_t index = event.connection & 0xFFFFFFFF
+        if event.type == BP_EVENT_CONNECTED and event.flags & BP_FLAG_ACCEPTED:
+            connection = self.accept()
+            self.attach(connection, event.connection)
+            connection.connected()
+            return 0
+        if event.stream != 0:
+            stream = self.stream_of(event)
+            if stream is None:
+                if not event.flags & BP_FLAG_NEW:
+                    return 0
+                stream = self.adopt(self.connections[index], event)
+            return deliver_to_stream(stream, event)
+        if index >= <size_t>len(self.connections):
+            return 0
+        connection = self.connections[index]
+        if connection is None or connection.handle != event.connection:
+            return 0
+        if event.type == BP_EVENT_CONNECTED:
+            connection.connected()
+        elif event.type == BP_EVENT_CLOSED:
+            self.connections[index] = None
+            connection.finish(event.flags, event.a, event.b, event.length)
+        elif event.type == BP_EVENT_PATH:
+            connection.path_changed(event.a, bool(event.flags & BP_FLAG_MOVED))
+        elif event.type == BP_EVENT_PATH_FAILED:
+            connection.path_failed()
+        return 0
+
+
+cdef int deliver_to_stream(RawStream stream, const bp_event_t *event) except -1:
+    if event.type == BP_EVENT_DATA:
+        return stream.take(event.data, event.length, event.flags & BP_FLAG_FIN)
+    if event.type == BP_EVENT_WRITABLE:
+        stream.writable()
+    elif event.type == BP_EVENT_RESET:
+        stream.reset_received(event.a)
+    elif event.type == BP_EVENT_STOP_SENDING:
+        stream.stop_received(event.a)
+    elif event.type == BP_EVENT_RELEASED:
+        stream.release()
+    return 0
+
+
+cdef class RawConnection:
+    """One QUIC connection, seen from the loop. Subclasses override the callbacks."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.streams = set()
+
+    def open_raw_stream(self, bint uni):
+        """Open a stream; returns what ``make_stream`` makes of it."""
+        cdef uint64_t handle = 0
+        cdef uint64_t stream_id = 0
+        cdef int status
+        if self.closed or self.handle == 0 or self.pump.engine == NULL:
+            raise PeerUnreachable("the connection is closed")
+        status = self.pump.hot.open(self.pump.engine, self.handle, uni, &handle, &stream_id)
+        if status == BP_E_LIMIT or status == BP_E_MEMORY:
+            raise Busy(
+                "no stream left: the engine's streams_max is reached",
+                hint="close streams that are no longer used, or raise streams_max",
+            )
+        if status < 0:
+            raise PeerUnreachable("the connection is not open")
+        return self.make_stream(handle, stream_id)
+
+    cdef int register(self, RawStream stream) except -1:
+        cdef size_t index = stream.handle & 0xFFFFFFFF
+        cdef list table = self.pump.streams
+        while index >= <size_t>len(table):
+            table.append(None)
+        table[index] = stream
+        self.streams.add(stream)
+        return 0
+
+    def make_stream(self, uint64_t handle, uint64_t stream_id):
+        """Make the object for a stream that either side opened."""
+        return RawStream(self, handle, stream_id)
+
+    def finish(self, why, local, remote, application):
+        """The last event: close every stream, then tell the subclass."""
+        cdef RawStream stream
+        self.closed = True
+        for stream in list(self.streams):
+            stream.release()
+        self.streams.clear()
+        self.connection_closed(why, local, remote, application)
+
+    def connected(self):
+        """The handshake is complete."""
+
+    def stream_opened(self, RawStream stream):
+        """The peer opened ``stream``; its first data follows."""
+
+    def connection_closed(self, why, local, remote, application):
+        """The connection is over, for the reason ``why`` (BP_CLOSED_*)."""
+
+    def path_changed(self, path_id, moved):
+        """A path became usable; ``moved`` when it answers our own migration."""
+
+    def path_failed(self):
+        """Our migration got no answer; the old path stays."""
+
+
+cdef class RawStream:
+    """One QUIC stream, seen from the loop. Subclasses override the callbacks."""
+
+    def __cinit__(self, RawConnection connection, uint64_t handle, uint64_t stream_id):
+        self.connection = connection
+        self.handle = handle
+        self.id = stream_id
+        connection.register(self)
+
+    cdef int take(self, const uint8_t *data, size_t length, bint fin) except -1:
+        self.data_received(PyBytes_FromStringAndSize(<const char *>data, length), fin)
+        return 0
+
+    def write_nowait(self, data, *, bint fin=False):
+        """Queue ``data``; returns the room left, 0 meaning: wait for ``writable``."""
+        cdef Pump pump = self.connection.pump
+        cdef Py_buffer view
+        cdef size_t length
+        cdef int64_t room
+        if pump.engine == NULL:
+            raise NotStarted("the endpoint is closed")
+        if type(data) is bytes:
+            length = PyBytes_GET_SIZE(data)
+            room = pump.hot.write(
+                pump.engine, self.handle, <const uint8_t *>PyBytes_AS_STRING(data), length, fin
+            )
+        else:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+            length = view.len
+            room = pump.hot.write(
+                pump.engine, self.handle, <const uint8_t *>view.buf, length, fin
+            )
+            PyBuffer_Release(&view)
+        if room < 0:
+            raise write_error(self, room, length)
+        pump.wrote(length)
+        return room
+
+    def consumed(self, size_t length):
+        """Tell how many received bytes are used up, so that the peer may send more."""
+        cdef Pump pump = self.connection.pump
+        if pump.engine != NULL and not self.released:
+            pump.hot.consumed(pump.engine, self.handle, length)
+            pump.schedule()
+
+    def reset_nowait(self, uint64_t error_code):
+        """Give up sending; what was not sent is dropped."""
+        cdef Pump pump = self.connection.pump
+        if pump.engine != NULL and not self.released:
+            pump.hot.reset(pump.engine, self.handle, error_code)
+            pump.schedule()
+
+    def stop_sending(self, uint64_t error_code):
+        """Ask the peer to give up sending; what it sent before is dropped."""
+        cdef Pump pump = self.connection.pump
+        if pump.engine != NULL and not self.released:
+            pump.hot.stop_sending(pump.engine, self.handle, error_code)
+            pump.schedule()
+
+    def set_priority(self, uint8_t priority):
+        """Lower goes first, strictly; streams of an equal even number take turns."""
+        cdef Pump pump = self.connection.pump
+        if pump.engine != NULL and not self.released:
+            pump.hot.priority(pump.engine, self.handle, priority)
+
+    @property
+    def queued(self):
+        """Bytes written and not yet handed to a packet."""
+        cdef Pump pump = self.connection.pump
+        cdef int64_t n
+        if pump.engine == NULL or self.released:
+            return 0
+        n = pump.hot.queued(pump.engine, self.handle)
+        return n if n > 0 else 0
+
+    def release(self):
+        """The engine has forgotten the stream: both directions are done."""
+        cdef Pump pump = self.connection.pump
+        cdef size_t index = self.handle & 0xFFFFFFFF
+        if self.released:
+            return
+        self.released = True
+        self.connection.streams.discard(self)
+        if index < <size_t>len(pump.streams) and pump.streams[index] is self:
+            pump.streams[index] = None
+        self.stream_released()
+
+    def data_received(self, chunk, fin):
+        """``chunk`` arrived in order; ``fin`` when it is the last."""
+
+    def writable(self):
+        """There is room again after ``write_nowait`` returned 0."""
+
+    def reset_received(self, error_code):
+        """The peer gave up sending."""
+
+    def stop_received(self, error_code):
+        """The peer gave up reading; the engine has reset our sending side."""
+
+    def stream_released(self):
+        """Both directions are done, or the connection is over."""
+
+
+cdef object write_error(RawStream stream, int64_t status, size_t length):
+    if status == BP_E_STATE:
+        return StreamClosed(f"stream {stream.id} is not open for writing")
+    if status == BP_E_FULL:
+        return Busy(
+            f"{length} bytes do not fit the send queue of stream {stream.id}, "
+            f"which holds {stream.queued}",
+            hint=_FULL_HINT,
+        )
+    if status == BP_E_MEMORY:
+        return MemoryError(f"no memory for {length} bytes on stream {stream.id}")
+    if stream.connection.closed:
+        return PeerUnreachable(f"the connection of stream {stream.id} is closed")
+    return StreamClosed(f"stream {stream.id} is closed")
