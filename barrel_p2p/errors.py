@@ -18,6 +18,7 @@ __all__ = [
     "Conflict",
     "InvalidValue",
     "MigrationDisabled",
+    "MigrationsExhausted",
     "NotConnected",
     "NotEncodable",
     "NotStarted",
@@ -165,6 +166,12 @@ class MigrationDisabled(UnavailableError):
     """The peer does not allow a connection to move to another address."""
 
     code = "peer_disable_migration"
+
+
+class MigrationsExhausted(MigrationDisabled):
+    """A connection without multipath has used up its connection ids."""
+
+    code = "migrations_exhausted"
 
 
 class StorageError(BarrelError):

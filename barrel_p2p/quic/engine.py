@@ -13,23 +13,27 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from socket import if_nametoindex
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from barrel_p2p.errors import (
     ConfigError,
     Conflict,
     InvalidValue,
     MigrationDisabled,
+    MigrationsExhausted,
     NotConnected,
     NotStarted,
     PeerUnreachable,
     StorageError,
     UnavailableError,
 )
-from barrel_p2p.quic._engine import CData, ffi, lib
+from barrel_p2p.quic._engine import ffi, lib
 from barrel_p2p.quic._pump import Pump, RawConnection
 from barrel_p2p.quic.library import picoquic_table
 from barrel_p2p.quic.settings import ALPN, EngineSettings
+
+if TYPE_CHECKING:
+    from barrel_p2p.quic._engine import _CData
 
 __all__ = ["SEED_BYTES", "SOCKETS_MAX", "Engine", "EngineStats", "PathStats"]
 
@@ -43,7 +47,7 @@ HostPort = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class PathStats:
-    """The path a connection uses: times in microseconds, the rest in bytes or packets."""
+    """The path in use: times in microseconds, the rest in bytes or packets."""
 
     srtt_us: int
     rtt_latest_us: int
@@ -127,7 +131,7 @@ class Engine:
             )
         if status != lib.BP_OK:
             raise UnavailableError(f"no engine: {_system_error(status, 0)}")
-        self._engine: CData = out[0]
+        self._engine: _CData = out[0]
         address = int(ffi.cast("uintptr_t", self._engine))
         self.pump = Pump(address, lib.bp_engine_hot(), call_soon, on_error, accept)
 
@@ -272,9 +276,7 @@ class Engine:
         """
         out = ffi.new("bp_path_stats_t *")
         _check_alive(lib.bp_connection_stats(self._alive(), handle, out))
-        names = [
-            n for n in PathStats.__dataclass_fields__ if n not in ("local", "remote")
-        ]
+        names = set(PathStats.__dataclass_fields__) - {"local", "remote"}
         values = {name: getattr(out, name) for name in names}
         return PathStats(
             **values, local=_host_port(out.local), remote=_host_port(out.remote)
@@ -321,16 +323,10 @@ class Engine:
         _check_alive(status)
         self.pump.schedule()
 
-    def _alive(self) -> CData:
+    def _alive(self) -> _CData:
         if self._engine is None:
             raise NotStarted("the engine is closed")
         return self._engine
-
-
-class MigrationsExhausted(MigrationDisabled):
-    """A connection without multipath has used up its connection ids."""
-
-    code = "migrations_exhausted"
 
 
 def _check_alive(status: int) -> None:
@@ -348,7 +344,7 @@ def _system_error(status: int, code: int) -> str:
     return f"status {status}, library code {code:#x}"
 
 
-def _native_address(host: str, port: int) -> CData:
+def _native_address(host: str, port: int) -> _CData:
     address = ffi.new("bp_address_t *")
     name, _, zone = host.partition("%")
     try:
@@ -372,7 +368,7 @@ def _zone_index(zone: str) -> int:
         raise InvalidValue(f"no network interface {zone!r}") from error
 
 
-def _host_port(address: CData) -> HostPort:
+def _host_port(address: _CData) -> HostPort:
     raw = bytes(address.ip)
     if address.family == 4:
         return str(ip_address(raw[:4])), address.port
@@ -384,12 +380,12 @@ def _host_port(address: CData) -> HostPort:
 
 def _native_config(
     settings: EngineSettings, certificate: Path, key: Path, reset_seed: bytes
-) -> tuple[CData, list[CData]]:
+) -> tuple[_CData, list[_CData]]:
     """The C form of ``settings``, and what must stay alive while it is read."""
     config = ffi.new("bp_config_t *")
-    keep: list[CData] = []
+    keep: list[_CData] = []
 
-    def text(value: str | Path) -> CData:
+    def text(value: str | Path) -> _CData:
         raw = value.encode() if isinstance(value, str) else os.fsencode(value)
         keep.append(ffi.new("char[]", raw))
         return keep[-1]

@@ -12,8 +12,12 @@ import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from barrel_p2p.quic._engine import CData, ffi, lib
+from barrel_p2p.quic._engine import ffi, lib
+
+if TYPE_CHECKING:
+    from barrel_p2p.quic._engine import _CData
 
 __all__ = ["PICOQUIC_VARIABLE", "WHEEL_VERSION", "picoquic_path", "picoquic_table"]
 
@@ -69,7 +73,7 @@ def _check_version() -> None:
         )
 
 
-def picoquic_table() -> CData:
+def picoquic_table() -> _CData:
     """The resolved functions, for ``bp_engine_create``.
 
     Raises:
