@@ -173,6 +173,7 @@ cdef class Pump:
 
     cdef RawStream adopt(self, RawConnection connection, const bp_event_t *event):
         cdef RawStream stream = connection.make_stream(event.stream, event.stream_id)
+        connection.register(stream)
         connection.stream_opened(stream)
         return stream
 
@@ -244,7 +245,18 @@ cdef class RawConnection:
             )
         if status < 0:
             raise PeerUnreachable("the connection is not open")
-        return self.make_stream(handle, stream_id)
+        cdef RawStream stream = self.make_stream(handle, stream_id)
+        self.register(stream)
+        return stream
+
+    @property
+    def unsent(self):
+        """Bytes written and not yet handed to a packet, all streams."""
+        cdef RawStream stream
+        cdef uint64_t total = 0
+        for stream in self.streams:
+            total += stream.queued
+        return total
 
     cdef int register(self, RawStream stream) except -1:
         cdef size_t index = stream.handle & 0xFFFFFFFF
@@ -291,7 +303,9 @@ cdef class RawStream:
         self.connection = connection
         self.handle = handle
         self.id = stream_id
-        connection.register(self)
+
+    def __init__(self, connection, handle, stream_id):
+        pass
 
     cdef int take(self, const uint8_t *data, size_t length, bint fin) except -1:
         self.data_received(PyBytes_FromStringAndSize(<const char *>data, length), fin)

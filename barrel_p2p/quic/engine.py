@@ -28,8 +28,8 @@ from barrel_p2p.errors import (
     UnavailableError,
 )
 from barrel_p2p.quic._engine import ffi, lib
-from barrel_p2p.quic._pump import Pump, RawConnection
 from barrel_p2p.quic.library import picoquic_table
+from barrel_p2p.quic.pump import Pump, RawConnection
 from barrel_p2p.quic.settings import ALPN, EngineSettings
 
 if TYPE_CHECKING:

@@ -1,0 +1,249 @@
+"""A QUIC connection as awaitables: streams both ways, how it ended, its path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+
+from barrel_p2p.carrier.stream import Stream
+from barrel_p2p.errors import NotConnected, PeerUnreachable
+from barrel_p2p.quic.pump import RawConnection, RawStream
+
+if TYPE_CHECKING:
+    from barrel_p2p.quic.engine import Engine, PathStats
+
+__all__ = ["Closed", "ClosedBy", "Connection"]
+
+
+class ClosedBy(StrEnum):
+    """Why a connection is over. The order is that of BP_CLOSED_* in engine.h."""
+
+    LOCAL = "local"
+    APPLICATION = "application"
+    TRANSPORT = "transport"
+    RESET = "reset"
+    IDLE = "idle"
+    UNREACHABLE = "unreachable"
+    HANDSHAKE = "handshake"
+
+
+_BY_NUMBER = [ClosedBy.LOCAL, *ClosedBy]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a connection ended.
+
+    Attributes:
+        by: What ended it.
+        code: The application's code when an application closed it, else the QUIC
+            transport error code (RFC 9000, 20.1), 0 when there is none.
+    """
+
+    by: ClosedBy
+    code: int
+
+    def __str__(self) -> str:
+        return f"{self.by} (code {self.code:#x})"
+
+
+class Connection(RawConnection):
+    """One connection of an ``Endpoint``, dialled or accepted.
+
+    Attributes:
+        dialled: Whether we opened it.
+        remote: The address that was dialled, or the peer's at the time of accepting.
+        on_stream: When set, called with every stream the peer opens, before its first
+            data; ``accept_stream`` cannot be used beside it.
+    """
+
+    def __init__(self, engine: Engine, *, dialled: bool) -> None:
+        self.dialled = dialled
+        self.remote: tuple[str, int] = ("", 0)
+        self.on_stream: Callable[[Stream], None] | None = None
+        self._engine = engine
+        self._opened: deque[Stream] = deque()
+        self._stream_waiters: deque[asyncio.Future[None]] = deque()
+        self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._down: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+        self._moved: asyncio.Future[bool] | None = None
+        self._on_up: Callable[[Connection], None] | None = None
+
+    @property
+    def how_closed(self) -> Closed | None:
+        """How it ended, or None while it is open."""
+        return self._down.result() if self._down.done() else None
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The peer's certificate (DER); None on the accepting side.
+
+        Raises:
+            NotConnected: The connection is closed.
+        """
+        return self._engine.certificate(self.handle)
+
+    def exporter(self, label: str, size: int = 32) -> bytes:
+        """Keying material that only the two ends of this connection share.
+
+        Args:
+            label: Names the use; ASCII.
+            size: Bytes wanted, 1 to 255.
+
+        Raises:
+            InvalidValue: An argument is out of range.
+            NotConnected: The connection is closed.
+
+        Source:
+            RFC 8446, 7.5; RFC 9266 for its use as a channel binding.
+        """
+        return self._engine.export(self.handle, label, size)
+
+    def stats(self) -> PathStats:
+        """Round-trip times (us), congestion window and losses of the path in use.
+
+        Raises:
+            NotConnected: The connection is closed.
+        """
+        return self._engine.path_stats(self.handle)
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes sent and not yet acknowledged; 0 once it is closed."""
+        try:
+            return self.stats().in_flight
+        except NotConnected:
+            return 0
+
+    def open_stream(self, *, uni: bool = False, priority: int | None = None) -> Stream:
+        """Open a stream. The peer sees it with its first byte or its end.
+
+        Args:
+            uni: One-way, from us to the peer.
+            priority: 0 (first) to 255; strict between levels; an even number takes
+                turns with its equals. None leaves the library's 9.
+
+        Raises:
+            PeerUnreachable: The connection is closed.
+            Busy: The engine's ``streams_max`` is reached.
+        """
+        stream = cast("Stream", self.open_raw_stream(uni))
+        if priority is not None:
+            stream.set_priority(priority)
+        return stream
+
+    async def accept_stream(self) -> Stream:
+        """The next stream the peer opens, in order of arrival.
+
+        At most ``streams_bidi_max`` and ``streams_uni_max`` can be waiting.
+
+        Raises:
+            PeerUnreachable: The connection has ended.
+        """
+        while not self._opened:
+            if self.closed:
+                raise PeerUnreachable(f"the connection is closed: {self.how_closed}")
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._stream_waiters.append(waiter)
+            await waiter
+        return self._opened.popleft()
+
+    def close(self, code: int = 0, reason: str = "") -> None:
+        """Tell the peer ``code`` and end the connection. Unsent bytes are dropped.
+
+        Args:
+            code: Application error code, 0 to 2**62 - 1.
+            reason: For the peer's log; cut at 127 bytes.
+        """
+        if not self.closed and self.handle:
+            self._engine.close_connection(self.handle, code, reason)
+
+    def abort(self) -> None:
+        """End the connection without a word to the peer."""
+        if not self.closed and self.handle:
+            self._engine.abort_connection(self.handle)
+
+    async def wait_closed(self) -> Closed:
+        """Wait until it is over; returns how it ended."""
+        return await asyncio.shield(self._down)
+
+    async def migrate(self, socket: int, *, timeout: float = 5.0) -> bool:
+        """Move to local socket ``socket``; returns False if the peer did not answer.
+
+        Streams and calls go on, on the old path until the new one is proved.
+
+        Args:
+            socket: An index from ``Endpoint.add_socket``.
+            timeout: Seconds to wait for the peer's answer.
+
+        Raises:
+            MigrationDisabled: The peer does not allow it.
+            MigrationsExhausted: No connection id is left to move with.
+            NotConnected: Closed, accepted rather than dialled, or already moving.
+            PeerUnreachable: The connection ended meanwhile.
+        """
+        self._engine.migrate(self.handle, socket, timeout)
+        self._moved = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(self._moved)
+
+    def make_stream(self, handle: int, stream_id: int) -> Stream:
+        """Engine callback."""
+        return Stream(self, handle, stream_id)
+
+    def connected(self) -> None:
+        """Engine callback."""
+        self.remote = self.stats().remote
+        if not self._up.done():
+            self._up.set_result(None)
+        if self._on_up is not None:
+            self._on_up(self)
+
+    def stream_opened(self, stream: RawStream) -> None:
+        """Engine callback."""
+        opened = cast("Stream", stream)
+        if self.on_stream is not None:
+            self.on_stream(opened)
+            return
+        self._opened.append(opened)
+        self._wake_stream_waiters()
+
+    def connection_closed(
+        self, why: int, local: int, remote: int, application: int
+    ) -> None:
+        """Engine callback."""
+        by = _BY_NUMBER[why]
+        code = application if by is ClosedBy.APPLICATION else remote or local
+        if by is ClosedBy.LOCAL and local == 0:
+            code = application
+        closed = Closed(by, code)
+        self._down.set_result(closed)
+        error = PeerUnreachable(f"the connection ended: {closed}")
+        if not self._up.done():
+            self._up.set_exception(error)
+            self._up.exception()  # Whoever dialled may have given up waiting.
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_exception(error)
+            self._moved.exception()
+        self._wake_stream_waiters()
+
+    def path_changed(self, path_id: int, moved: bool) -> None:
+        """Engine callback."""
+        if moved and self._moved is not None and not self._moved.done():
+            self._moved.set_result(True)
+
+    def path_failed(self) -> None:
+        """Engine callback."""
+        if self._moved is not None and not self._moved.done():
+            self._moved.set_result(False)
+
+    def _wake_stream_waiters(self) -> None:
+        while self._stream_waiters:
+            waiter = self._stream_waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                if not self.closed:
+                    return

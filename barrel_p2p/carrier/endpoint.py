@@ -1,0 +1,283 @@
+"""One UDP port that dials and listens: an engine driven by the running event loop.
+
+The endpoint owns no task. Its engine has one descriptor, watched by the loop, and
+everything else happens inside that callback; closing removes the watch and frees the
+engine, so nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from barrel_p2p.carrier.connection import Connection
+from barrel_p2p.errors import NotStarted, PeerUnreachable
+from barrel_p2p.quic.engine import SEED_BYTES, Engine, EngineStats
+from barrel_p2p.quic.settings import EngineSettings
+
+__all__ = ["ACCEPT_MAX", "CODE_BUSY", "Endpoint"]
+
+ACCEPT_MAX = 1_024
+"""Accepted connections that may wait for ``accept``; more are turned away."""
+
+CODE_BUSY = 0x102
+"""Close code for a connection that found the accept queue full."""
+
+
+class _Certificate(Protocol):
+    @property
+    def cert_file(self) -> Path: ...
+    @property
+    def key_file(self) -> Path: ...
+
+
+class Endpoint:
+    """A QUIC endpoint on the running event loop. Make one with ``Endpoint.open``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._engine: Engine | None = None
+        self._fd = -1
+        self._live: set[Connection] = set()
+        self._accepted: deque[Connection] = deque()
+        self._accept_waiters: deque[asyncio.Future[None]] = deque()
+        self._drained: asyncio.Future[None] | None = None
+
+    @classmethod
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        *,
+        certificate: _Certificate,
+        settings: EngineSettings | None = None,
+        reset_seed: bytes | None = None,
+    ) -> Self:
+        """Bind ``host`` and ``port`` and start to listen.
+
+        Args:
+            host: A numeric address of this host, or ``0.0.0.0`` or ``::`` for all.
+            port: 0 lets the kernel choose; see ``address``.
+            certificate: The pair to present, from ``ensure_certificate``.
+            settings: Limits and timings; None for the defaults.
+            reset_seed: 16 secret bytes, the same after a restart, so that peers of the
+                earlier life notice at once; None for random ones.
+
+        Raises:
+            Conflict: The address is in use.
+            ConfigError: The address is not one of this host.
+            StorageError: The certificate or key cannot be used.
+            ImportError: picoquic is missing or does not fit.
+        """
+        endpoint = cls(asyncio.get_running_loop())
+        engine = Engine(
+            settings or EngineSettings(),
+            certificate_file=certificate.cert_file,
+            key_file=certificate.key_file,
+            reset_seed=reset_seed or secrets.token_bytes(SEED_BYTES),
+            call_soon=endpoint._loop.call_soon,
+            on_error=endpoint._report,
+            accept=endpoint._make_accepted,
+        )
+        try:
+            engine.bind(host, port)
+        except BaseException:
+            engine.close()
+            raise
+        endpoint._engine = engine
+        endpoint._fd = engine.fd
+        endpoint._loop.add_reader(endpoint._fd, engine.pump.wake)
+        return endpoint
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it is bound to."""
+        return self._alive().address()
+
+    @property
+    def connections(self) -> frozenset[Connection]:
+        """Connections that are open or being opened."""
+        return frozenset(self._live)
+
+    def stats(self) -> EngineStats:
+        """Totals of datagrams and bytes, and what is held now."""
+        return self._alive().stats()
+
+    def add_socket(self, host: str, port: int = 0) -> int:
+        """Bind another UDP socket to migrate connections to; returns its index.
+
+        Raises:
+            Conflict: The address is in use.
+            ConfigError: The address is not one of this host.
+            UnavailableError: No more sockets are allowed.
+        """
+        return self._alive().bind(host, port)
+
+    def remove_socket(self, socket: int) -> None:
+        """Close a socket of ``add_socket`` that no connection uses any more.
+
+        Raises:
+            InvalidValue: It is not open, the first one, or being migrated to.
+        """
+        self._alive().unbind(socket)
+
+    async def connect(
+        self, host: str, port: int, *, timeout: float | None = None
+    ) -> Connection:
+        """Dial a peer; returns once the handshake is complete.
+
+        Args:
+            host: A numeric address, or a name to resolve.
+            port: UDP port.
+            timeout: Seconds; None for the engine's ``handshake_timeout_ms``.
+
+        Raises:
+            PeerUnreachable: No such host, no answer in time, or the peer refused.
+            UnavailableError: ``connections_max`` is reached.
+            NotStarted: The endpoint is closed.
+        """
+        engine = self._alive()
+        connection = Connection(engine, dialled=True)
+        try:
+            async with asyncio.timeout(timeout):
+                numeric = await self._resolve(host, port)
+                engine.dial(connection, numeric, port)
+                connection.remote = (numeric, port)
+                self._track(connection)
+                await asyncio.shield(connection._up)
+        except TimeoutError:
+            connection.abort()
+            raise PeerUnreachable(
+                f"no answer from {host} port {port} within {timeout} s",
+                peer=f"{host}:{port}",
+            ) from None
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        except PeerUnreachable as error:
+            error.peer = f"{host}:{port}"
+            raise
+        return connection
+
+    async def accept(self) -> Connection:
+        """The next connection a peer opens, its handshake complete.
+
+        Raises:
+            NotStarted: The endpoint is or gets closed.
+        """
+        while not self._accepted:
+            self._alive()
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._accept_waiters.append(waiter)
+            await waiter
+        return self._accepted.popleft()
+
+    async def close(self, *, drain: float = 1.0) -> None:
+        """Send what is queued, close every connection, free the port. Idempotent.
+
+        Args:
+            drain: Seconds to wait, at most, for written bytes to be acknowledged and
+                for peers to confirm the close.
+        """
+        engine = self._engine
+        if engine is None:
+            return
+        try:
+            async with asyncio.timeout(drain):
+                await self._wait_drained(engine)
+                for connection in self._live:
+                    connection.close(0, "closed")
+                engine.pump.flush()
+                if self._live:
+                    await asyncio.wait([c._down for c in self._live])
+        except TimeoutError:
+            pass  # A peer that is gone cannot confirm.
+        finally:
+            self._shut(engine)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _wait_drained(self, engine: Engine) -> None:
+        self._drained = self._loop.create_future()
+        engine.pump.set_after_wake(self._check_drained)
+        self._check_drained()
+        await self._drained
+
+    def _check_drained(self) -> None:
+        if self._drained is None or self._drained.done():
+            return
+        for connection in self._live:
+            if connection.unsent or connection.in_flight:
+                return
+        self._drained.set_result(None)
+
+    def _shut(self, engine: Engine) -> None:
+        if self._engine is None:
+            return
+        self._engine = None
+        self._loop.remove_reader(self._fd)
+        for connection in list(self._live):
+            connection.finish(1, 0, 0, 0)
+        engine.close()
+        while self._accept_waiters:
+            waiter = self._accept_waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _track(self, connection: Connection) -> None:
+        self._live.add(connection)
+        connection._down.add_done_callback(lambda _: self._live.discard(connection))
+
+    def _make_accepted(self) -> Connection:
+        connection = Connection(self._alive(), dialled=False)
+        connection._on_up = self._on_accepted
+        self._track(connection)
+        return connection
+
+    def _on_accepted(self, connection: Connection) -> None:
+        if len(self._accepted) >= ACCEPT_MAX:
+            connection.close(CODE_BUSY, "accept queue full")
+            return
+        self._accepted.append(connection)
+        while self._accept_waiters:
+            waiter = self._accept_waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+
+    async def _resolve(self, host: str, port: int) -> str:
+        family = 6 if ":" in self._alive().address()[0] else 4
+        if host.replace(".", "").isdigit() or ":" in host:
+            return host
+        wanted = socket.AF_INET6 if family == 6 else socket.AF_INET
+        try:
+            found = await self._loop.getaddrinfo(
+                host, port, family=wanted, type=socket.SOCK_DGRAM
+            )
+        except OSError as error:
+            raise PeerUnreachable(f"{host} cannot be resolved: {error}") from error
+        return str(found[0][4][0])
+
+    def _report(self, error: BaseException) -> None:
+        self._loop.call_exception_handler(
+            {"message": "a stream or connection handler failed", "exception": error}
+        )
+
+    def _alive(self) -> Engine:
+        if self._engine is None:
+            raise NotStarted("the endpoint is closed")
+        return self._engine

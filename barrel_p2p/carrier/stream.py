@@ -1,0 +1,223 @@
+"""A QUIC stream as awaitables: read, write, finish, reset.
+
+Received bytes wait here until they are read, and only what was read is credited to
+the peer, so a reader that stops stops the sender after ``stream_window`` bytes. A
+writer waits when its queue in the engine is at the high-water mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Buffer, Callable
+
+from barrel_p2p.errors import InvalidValue, PeerUnreachable, StreamClosed, StreamReset
+from barrel_p2p.quic.pump import RawConnection, RawStream
+
+__all__ = ["WRITE_BYTES", "Stream"]
+
+WRITE_BYTES = 262_144
+"""Larger writes are queued in pieces of this size, each waiting for room."""
+
+DataHandler = Callable[[bytes, bool], None]
+
+
+class Stream(RawStream):
+    """One stream of a ``Connection``. One task may read while another one writes.
+
+    Attributes:
+        on_data: When set, called with every chunk and whether it is the last, from
+            the loop's callback; the chunk is credited when it returns. Set it before
+            data arrives; ``read`` cannot be used beside it.
+    """
+
+    def __init__(self, connection: RawConnection, handle: int, stream_id: int) -> None:
+        super().__init__(connection, handle, stream_id)
+        self.on_data: DataHandler | None = None
+        self._chunks: deque[bytes] = deque()
+        self._at_end = False
+        self._readable: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._read_error: StreamReset | PeerUnreachable | None = None
+        self._write_error: StreamReset | PeerUnreachable | None = None
+        self._finished = False
+
+    async def read(self) -> bytes:
+        """The bytes that have arrived, at least one; ``b""`` at the end of the stream.
+
+        Raises:
+            StreamReset: The peer gave up sending; bytes before that were returned.
+            PeerUnreachable: The connection ended before the stream did.
+        """
+        while not self._chunks:
+            if self._at_end:
+                return b""
+            if self._read_error is not None:
+                raise self._read_error
+            await self._wait_readable()
+        if len(self._chunks) == 1:
+            data = self._chunks.popleft()
+        else:
+            data = b"".join(self._chunks)
+            self._chunks.clear()
+        self.consumed(len(data))
+        return data
+
+    async def readexactly(self, n: int) -> bytes:
+        """Exactly ``n`` bytes.
+
+        Raises:
+            InvalidValue: ``n`` is negative.
+            asyncio.IncompleteReadError: The stream ended before; it holds what came.
+            StreamReset: The peer gave up sending.
+            PeerUnreachable: The connection ended.
+        """
+        if n < 0:
+            raise InvalidValue(f"readexactly({n}): the count must not be negative")
+        parts: list[bytes] = []
+        missing = n
+        while missing > 0:
+            while not self._chunks:
+                if self._at_end:
+                    raise asyncio.IncompleteReadError(b"".join(parts), n)
+                if self._read_error is not None:
+                    raise self._read_error
+                await self._wait_readable()
+            chunk = self._chunks.popleft()
+            if len(chunk) > missing:
+                self._chunks.appendleft(chunk[missing:])
+                chunk = chunk[:missing]
+            parts.append(chunk)
+            missing -= len(chunk)
+            self.consumed(len(chunk))
+        return b"".join(parts)
+
+    async def write(self, data: Buffer) -> None:
+        """Queue ``data``, waiting while the queue is at its high-water mark.
+
+        Returns once the bytes are queued, not once they have arrived.
+
+        Raises:
+            StreamClosed: The stream was finished, reset, or is for reading only.
+            StreamReset: The peer asked us to stop sending.
+            PeerUnreachable: The connection has ended.
+        """
+        if self._write_error is not None:
+            raise self._write_error
+        view = memoryview(data).cast("B")
+        for start in range(0, max(len(view), 1), WRITE_BYTES):
+            if self.write_nowait(view[start : start + WRITE_BYTES]) == 0:
+                await self.wait_writable()
+
+    async def wait_writable(self) -> None:
+        """Wait for room after ``write_nowait`` returned 0.
+
+        Raises:
+            StreamReset: The peer asked us to stop sending.
+            PeerUnreachable: The connection has ended.
+        """
+        if self._write_error is not None:
+            raise self._write_error
+        if self.released or self.queued == 0:
+            return
+        if self._room is None:
+            self._room = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._room)
+
+    def finish(self) -> None:
+        """End the stream after what was written (FIN). Reading goes on. Idempotent.
+
+        Raises:
+            StreamClosed: The stream was reset or is for reading only.
+            PeerUnreachable: The connection has ended.
+        """
+        if self._finished:
+            return
+        if self._write_error is not None:
+            raise self._write_error
+        self.write_nowait(b"", fin=True)
+        self._finished = True
+
+    def reset(self, error_code: int = 0) -> None:
+        """Give up both directions with ``error_code``; what was not sent is dropped."""
+        self.reset_nowait(error_code)
+        self.stop_sending(error_code)
+        self._finished = True
+        self._write_error = self._write_error or StreamReset(
+            f"stream {self.id} was reset here", error_code=error_code
+        )
+        self._read_error = self._read_error or StreamReset(
+            f"stream {self.id} was reset here", error_code=error_code
+        )
+        self._wake(self._readable)
+        self._wake(self._room)
+
+    def data_received(self, chunk: bytes, fin: bool) -> None:
+        """Engine callback."""
+        if self.on_data is not None:
+            try:
+                self.on_data(chunk, fin)
+            finally:
+                self.consumed(len(chunk))
+        elif chunk:
+            self._chunks.append(chunk)
+        if fin:
+            self._at_end = True
+        self._wake(self._readable)
+
+    def writable(self) -> None:
+        """Engine callback."""
+        self._wake(self._room)
+        self._room = None
+
+    def reset_received(self, error_code: int) -> None:
+        """Engine callback."""
+        self._read_error = StreamReset(
+            f"the peer reset stream {self.id} with code {error_code:#x}",
+            error_code=error_code,
+        )
+        self._wake(self._readable)
+
+    def stop_received(self, error_code: int) -> None:
+        """Engine callback."""
+        self._write_error = StreamReset(
+            f"the peer stopped reading stream {self.id} with code {error_code:#x}",
+            error_code=error_code,
+        )
+        self._fail_room()
+
+    def stream_released(self) -> None:
+        """Engine callback."""
+        if self.connection.closed:
+            gone = PeerUnreachable(f"the connection of stream {self.id} is closed")
+            if not self._at_end and self._read_error is None:
+                self._read_error = gone
+            if self._write_error is None:
+                self._write_error = gone
+        self._wake(self._readable)
+        self._fail_room()
+
+    async def _wait_readable(self) -> None:
+        if self._readable is not None:
+            raise StreamClosed(
+                f"stream {self.id} is already being read by another task"
+            )
+        self._readable = asyncio.get_running_loop().create_future()
+        try:
+            await self._readable
+        finally:
+            self._readable = None
+
+    def _fail_room(self) -> None:
+        room, self._room = self._room, None
+        if room is None or room.done():
+            return
+        if self._write_error is None:
+            room.set_result(None)
+        else:
+            room.set_exception(self._write_error)
+
+    @staticmethod
+    def _wake(waiter: asyncio.Future[None] | None) -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)

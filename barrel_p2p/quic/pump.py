@@ -1,0 +1,7 @@
+"""The event loop's door to an engine; compiled. See ``_pump.pyx``."""
+
+from __future__ import annotations
+
+from barrel_p2p.quic._pump import Pump, RawConnection, RawStream
+
+__all__ = ["Pump", "RawConnection", "RawStream"]
