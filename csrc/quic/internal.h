@@ -20,6 +20,7 @@
 #define BP_EVENTS_HARD_MAX 524288u
 #define BP_ICMP_BATCH_MAX 64u     /* error-queue entries looked at per call */
 #define BP_ICMP_WINDOW_US 100000u
+#define BP_PROBE_TICK_US 20000u /* how often deadlines of migrates are looked at */
 #define BP_STREAM_BUFFER_FIRST 512u
 #define BP_STREAM_BUFFER_KEEP 65536u /* a drained buffer larger than this is given back */
 #define BP_SLAB_SLOTS 64u
@@ -75,6 +76,7 @@ struct bp_connection {
     uint64_t received_us; /* last datagram that named this connection */
     uint64_t icmp_us;     /* last believed ICMP error; 0: none */
     int probe_socket;     /* target of a migrate under way, else -1 */
+    bool probe_waits;     /* its probe could not be sent yet: retired paths still count */
     uint64_t probe_deadline_us;
     bp_event_t closed;
     char reason[BP_REASON_BYTES_MAX + 1];

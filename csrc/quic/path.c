@@ -44,6 +44,35 @@ bp_connection_stats(bp_engine_t *engine, uint64_t handle, bp_path_stats_t *stats
     return BP_OK;
 }
 
+/* Both sides offer multipath, so that old paths can be retired and ids are not used up. */
+static bool
+is_multipath(const bp_connection_t *connection)
+{
+    const bp_engine_t *engine = connection->engine;
+    const bp_pq_tp_t *peer = engine->pq->picoquic_get_transport_parameters(connection->cnx, 0);
+    return engine->config.multipath && peer != NULL && peer->path_id_max > 0;
+}
+
+static int
+send_probe(bp_connection_t *connection, int socket)
+{
+    bp_engine_t *engine = connection->engine;
+    int status = engine->pq->picoquic_probe_new_path_ex(
+        connection->cnx, (const struct sockaddr *)&connection->peer,
+        (const struct sockaddr *)&engine->sockets[socket].local, 0, engine->now_us, 0);
+    if (status == 0) {
+        /* Without this an idle connection never sends its probe. */
+        engine->pq->picoquic_set_app_wake_time(connection->cnx, engine->now_us);
+        return BP_OK;
+    }
+    if (status == BP_PQ_ERROR_PATH_CID_BLOCKED || status == BP_PQ_ERROR_PATH_ID_BLOCKED
+        || status == BP_PQ_ERROR_PATH_LIMIT) {
+        return BP_E_EXHAUSTED;
+    }
+    engine->last_error = status;
+    return BP_E_LIBRARY;
+}
+
 int
 bp_connection_migrate(bp_engine_t *engine, uint64_t handle, int socket, uint64_t timeout_us)
 {
@@ -63,23 +92,15 @@ bp_connection_migrate(bp_engine_t *engine, uint64_t handle, int socket, uint64_t
         return BP_E_DISABLED;
     }
     bp_clock_refresh(engine);
-    const bp_socket_t *target = &engine->sockets[socket];
-    int status = engine->pq->picoquic_probe_new_path_ex(
-        connection->cnx, (const struct sockaddr *)&connection->peer,
-        (const struct sockaddr *)&target->local, 0, engine->now_us, 0);
-    if (status == BP_PQ_ERROR_PATH_CID_BLOCKED || status == BP_PQ_ERROR_PATH_ID_BLOCKED
-        || status == BP_PQ_ERROR_PATH_LIMIT) {
-        return BP_E_EXHAUSTED;
+    int status = send_probe(connection, socket);
+    bool waits = status == BP_E_EXHAUSTED && is_multipath(connection);
+    if (status != BP_OK && !waits) {
+        return status;
     }
-    if (status != 0) {
-        engine->last_error = status;
-        return BP_E_LIBRARY;
-    }
+    connection->probe_waits = waits;
     connection->probe_socket = socket;
     connection->probe_deadline_us = engine->now_us + timeout_us;
     engine->probing++;
-    /* Without this an idle connection never sends its probe. */
-    engine->pq->picoquic_set_app_wake_time(connection->cnx, engine->now_us);
     return BP_OK;
 }
 
@@ -114,17 +135,20 @@ bp_path_available(bp_connection_t *connection, uint64_t path_id)
     }
 }
 
-/* End migrates whose time is up. The old path was in use all along. */
+/* Send probes that had to wait, and end migrates whose time is up: the old path was in use all along. */
 void
 bp_path_expire(bp_engine_t *engine)
 {
     for (uint32_t i = 0; i < engine->connection_top; i++) {
         bp_connection_t *connection = &engine->connections[i];
-        if (!connection->used || connection->probe_socket < 0
-            || engine->now_us < connection->probe_deadline_us) {
+        if (!connection->used || connection->probe_socket < 0) {
             continue;
         }
-        if (bp_event_push(engine, BP_EVENT_PATH_FAILED, connection, NULL) != NULL) {
+        if (connection->probe_waits && send_probe(connection, connection->probe_socket) == BP_OK) {
+            connection->probe_waits = false;
+        }
+        if (engine->now_us >= connection->probe_deadline_us
+            && bp_event_push(engine, BP_EVENT_PATH_FAILED, connection, NULL) != NULL) {
             connection->probe_socket = -1;
             engine->probing--;
         }

@@ -45,7 +45,7 @@ typedef struct {
     uint64_t bytes_received;
 } bp_pq_quality_t;
 
-/* Transport parameters, up to the one field we read. */
+/* Transport parameters, up to the last field we read. */
 typedef struct {
     uint64_t windows[7];
     uint32_t packet_size_max;
@@ -53,6 +53,8 @@ typedef struct {
     uint32_t active_cid_limit;
     uint8_t ack_delay_exponent;
     unsigned int migration_disabled;
+    uint8_t skipped[148];
+    uint64_t path_id_max; /* 0: multipath not offered */
 } bp_pq_tp_t;
 
 /* picotls: how a peer's certificate chain and its CertificateVerify are checked. */

@@ -44,6 +44,7 @@
     X(void, picoquic_enable_keep_alive, (bp_pq_cnx_t *cnx, uint64_t interval_us)) \
     X(int, picoquic_queue_misc_frame, (bp_pq_cnx_t *cnx, const uint8_t *bytes, size_t length, int is_pure_ack, int packet_context)) \
     X(bp_pq_cid_t, picoquic_get_remote_cnxid, (bp_pq_cnx_t *cnx)) \
+    X(bp_pq_cid_t, picoquic_get_initial_cnxid, (bp_pq_cnx_t *cnx)) \
     X(int, picoquic_tls_is_psk_handshake, (bp_pq_cnx_t *cnx)) \
     X(int, picoquic_export_secret, (bp_pq_cnx_t *cnx, const char *label, uint8_t *out, size_t size)) \
     X(const bp_pq_tp_t *, picoquic_get_transport_parameters, (bp_pq_cnx_t *cnx, int local)) \

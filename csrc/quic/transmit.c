@@ -231,8 +231,8 @@ bp_engine_send(bp_engine_t *engine)
         return BP_OK; /* the poll descriptor tells when there is room */
     }
     bp_udp_watch_writable(engine, false);
-    if (engine->probing > 0 && delay_us > (int64_t)BP_ICMP_WINDOW_US) {
-        delay_us = BP_ICMP_WINDOW_US; /* look at migrate deadlines that often */
+    if (engine->probing > 0 && delay_us > (int64_t)BP_PROBE_TICK_US) {
+        delay_us = BP_PROBE_TICK_US;
     }
     bp_timer_arm(engine, delay_us > 0 ? (uint64_t)delay_us : 0);
     return BP_OK;

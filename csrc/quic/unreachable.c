@@ -63,6 +63,9 @@ bp_unreachable(bp_engine_t *engine, const struct sockaddr_storage *peer, const u
             continue;
         }
         bp_pq_cid_t id = engine->pq->picoquic_get_remote_cnxid(connection->cnx);
+        if (id.id_len == 0) { /* no answer yet: we still use the id we made up */
+            id = engine->pq->picoquic_get_initial_cnxid(connection->cnx);
+        }
         const uint8_t *named = quoted_id(quoted, length, id.id_len);
         if (id.id_len > 0 && named != NULL && memcmp(named, id.id, id.id_len) == 0) {
             suspect(connection);
