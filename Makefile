@@ -27,7 +27,8 @@ test-all:  ## the fast suite on every Python >= 3.12 found
 lint: setup  ## ruff, mypy strict, stubtest, import layers, tidy tests, clang-format
 	@$(BIN)/python .ci/lint.py
 
-bench: setup  ## every path beside its peers; one JSON object each
+bench:  ## every path beside its peers; one JSON object each
+	@$(BOOT) .ci/setup_env.py --group bench
 	$(BIN)/python -m bench.transport --json
 	$(BIN)/python -m bench.codec --json
 	$(BIN)/python -m pytest -q bench/micro

@@ -184,12 +184,17 @@ def environments(environ: Mapping[str, str]) -> List[Environment]:
     ]
 
 
-def require_compiler(interpreter: Interpreter, environ: Mapping[str, str]) -> None:
-    """Check for what compiling needs.
+def require_compiler(
+    interpreter: Interpreter, environ: Mapping[str, str], group: str = "dev"
+) -> None:
+    """Check for what compiling ``group`` and ourselves needs.
 
     Raises:
-        Missing: There is no C compiler, or no ``Python.h``.
+        Missing: There is no C compiler, no ``Python.h``, or no C++ compiler.
     """
+    cpp = environ.get("CXX", "g++").split()[0]
+    if group == "bench" and shutil.which(cpp, path=environ.get("PATH")) is None:
+        raise Missing(f"no C++ compiler ({cpp}) for erlpack: apt-get install g++")
     compiler = (environ.get("CC") or interpreter.compiler).split()[0]
     if shutil.which(compiler, path=environ.get("PATH")) is None:
         raise Missing(
@@ -209,7 +214,7 @@ def prepare(environment: Environment, group: str = "dev") -> None:
         Missing: A step failed for something to be installed by hand.
     """
     started_s = time.monotonic()
-    require_compiler(environment.interpreter, os.environ)
+    require_compiler(environment.interpreter, os.environ, group)
     fresh = _create(environment)
     stamp = _read_stamp(environment)
     groups = sorted({"dev", group, *stamp.get("groups", [])})

@@ -144,6 +144,8 @@ def test_no_compiler_is_one_line_that_says_how_to_get_one(
     with pytest.raises(setup_env.Missing, match=r"no Python\.h .*-dev"):
         setup_env.require_compiler(bare, {**environ, "CC": "my-cc -O2"})
     setup_env.require_compiler(found, {**environ, "CC": "my-cc -O2"})
+    with pytest.raises(setup_env.Missing, match=r"no C\+\+ compiler .*install g\+\+"):
+        setup_env.require_compiler(found, {**environ, "CC": "my-cc -O2"}, "bench")
 
 
 def test_each_minor_version_gets_one_environment(
