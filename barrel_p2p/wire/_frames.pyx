@@ -158,11 +158,11 @@ cdef class Splitter:
         cdef list frames = []
         cdef const uint8_t *end = pos + size
         cdef bp_frame_t frame
-        cdef int status = bp_splitter_next(&self._split, &pos, end, &frame)
+        cdef int status = self.next(&pos, end, &frame)
         try:
             while status == BP_FRAME_READY:
                 frames.append(new_frame(&frame))
-                status = bp_splitter_next(&self._split, &pos, end, &frame)
+                status = self.next(&pos, end, &frame)
         except MemoryError:
             # Frames were lost, so nothing after them may be delivered.
             bp_splitter_refuse(&self._split, BP_E_FRAME_MEMORY)
