@@ -9,6 +9,17 @@
 /* Returning this from a callback makes picoquic close the connection (INTERNAL_ERROR). */
 #define REFUSE (-1)
 
+/* A slot for a stream the peer has just opened, or NULL. Its next event must say NEW. */
+static bp_stream_t *
+adopt(bp_connection_t *connection, uint64_t id)
+{
+    bp_stream_t *stream = bp_stream_take(connection, id);
+    if (stream == NULL) {
+        connection->engine->stats.streams_refused++;
+    }
+    return stream;
+}
+
 static int
 on_data(bp_connection_t *connection, uint64_t id, const uint8_t *bytes, size_t length, bool fin,
         bp_stream_t *stream)
@@ -16,9 +27,8 @@ on_data(bp_connection_t *connection, uint64_t id, const uint8_t *bytes, size_t l
     bp_engine_t *engine = connection->engine;
     uint16_t flags = fin ? BP_FLAG_FIN : 0;
     if (stream == NULL) {
-        stream = bp_stream_take(connection, id);
+        stream = adopt(connection, id);
         if (stream == NULL) {
-            engine->stats.streams_refused++;
             return REFUSE;
         }
         flags |= BP_FLAG_NEW;
@@ -51,9 +61,8 @@ on_reset(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
     bp_engine_t *engine = connection->engine;
     uint16_t flags = 0;
     if (stream == NULL) {
-        stream = bp_stream_take(connection, id);
+        stream = adopt(connection, id);
         if (stream == NULL) {
-            engine->stats.streams_refused++;
             return REFUSE;
         }
         flags = BP_FLAG_NEW;
@@ -73,8 +82,13 @@ static int
 on_stop_sending(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
 {
     bp_engine_t *engine = connection->engine;
+    uint16_t flags = 0;
     if (stream == NULL) {
-        return 0;
+        stream = adopt(connection, id);
+        if (stream == NULL) {
+            return REFUSE;
+        }
+        flags = BP_FLAG_NEW;
     }
     uint64_t code = engine->pq->picoquic_get_remote_stop_sending_error(connection->cnx, id);
     stream->can_send = false;
@@ -86,6 +100,7 @@ on_stop_sending(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
     if (event == NULL) {
         return REFUSE;
     }
+    event->flags = flags;
     event->a = code;
     return 0;
 }
@@ -94,7 +109,8 @@ static int
 on_released(bp_stream_t *stream)
 {
     if (stream != NULL) {
-        (void)bp_event_push(stream->connection->engine, BP_EVENT_RELEASED, stream->connection, stream);
+        (void)bp_event_push(stream->connection->engine, BP_EVENT_RELEASED, stream->connection,
+                            stream);
         bp_stream_drop(stream);
     }
     return 0;
@@ -127,14 +143,15 @@ on_close(bp_connection_t *connection, int event)
     uint64_t remote = 0;
     uint64_t local_app = 0;
     uint64_t remote_app = 0;
-    engine->pq->picoquic_get_close_reasons(connection->cnx, &local, &remote, &local_app, &remote_app);
+    engine->pq->picoquic_get_close_reasons(connection->cnx, &local, &remote, &local_app,
+                                           &remote_app);
     uint16_t why = BP_CLOSED_LOCAL;
     if (event == BP_PQ_STATELESS_RESET) {
         why = BP_CLOSED_RESET;
     } else if (event == BP_PQ_APPLICATION_CLOSE) {
         why = BP_CLOSED_APPLICATION;
-    } else if (local == BP_PQ_ERROR_HANDSHAKE_TIMEOUT
-               || (local == BP_PQ_ERROR_IDLE_TIMEOUT && !connection->connected)) {
+    } else if (local == BP_PQ_ERROR_HANDSHAKE_TIMEOUT ||
+               (local == BP_PQ_ERROR_IDLE_TIMEOUT && !connection->connected)) {
         why = BP_CLOSED_HANDSHAKE;
     } else if (local == BP_PQ_ERROR_IDLE_TIMEOUT || local == BP_PQ_ERROR_REPEAT_TIMEOUT) {
         why = BP_CLOSED_IDLE;
@@ -149,7 +166,8 @@ on_close(bp_connection_t *connection, int event)
 static int
 on_accepting(bp_engine_t *engine, bp_pq_cnx_t *cnx, int event)
 {
-    if (event == BP_PQ_STREAM_DATA || event == BP_PQ_STREAM_FIN || event == BP_PQ_STREAM_RESET) {
+    if (event == BP_PQ_STREAM_DATA || event == BP_PQ_STREAM_FIN ||
+        event == BP_PQ_STREAM_RESET) {
         return REFUSE; /* 0-RTT data: replayable, so never accepted */
     }
     if (event != BP_PQ_READY) {
@@ -189,13 +207,13 @@ bp_callback(bp_pq_cnx_t *cnx, uint64_t stream_id, uint8_t *bytes, size_t length,
     case BP_PQ_STREAM_DATA:
     case BP_PQ_STREAM_FIN:
         /* A server that sends before our Finished is not one of ours. */
-        return connection->connected
-                   ? on_data(connection, stream_id, bytes, length, event == BP_PQ_STREAM_FIN, stream)
-                   : REFUSE;
+        return connection->connected ? on_data(connection, stream_id, bytes, length,
+                                               event == BP_PQ_STREAM_FIN, stream)
+                                     : REFUSE;
     case BP_PQ_STREAM_RESET:
         return connection->connected ? on_reset(connection, stream_id, stream) : REFUSE;
     case BP_PQ_STOP_SENDING:
-        return on_stop_sending(connection, stream_id, stream);
+        return connection->connected ? on_stop_sending(connection, stream_id, stream) : REFUSE;
     case BP_PQ_PREPARE_TO_SEND:
         return stream == NULL ? REFUSE : bp_stream_prepare(stream, bytes, length);
     case BP_PQ_STREAM_RELEASED:
