@@ -305,7 +305,7 @@ def _sources() -> List[Path]:
     patterns = (
         "setup.py",
         "barrel_p2p/**/*.pyx",
-        "barrel_p2p/**/*.pxd",
+        "barrel_p2p/**/*.px[di]",
         "barrel_p2p/**/_build.py",
         "csrc/**/*.[ch]",
     )

@@ -39,7 +39,7 @@ def imported_modules(path: Path) -> set[str]:
 
     ``from a.b import c`` counts as ``a.b`` and ``a.b.c``: ``c`` may be a module.
     """
-    if path.suffix in (".pyx", ".pxd"):
+    if path.suffix in (".pyx", ".pxd", ".pxi"):
         found = (_CYTHON_IMPORT.match(line) for line in code_lines(path))
         return {m.group(1) or m.group(2) for m in found if m is not None}
     names: set[str] = set()

@@ -32,6 +32,10 @@ IMPURE = {
 }
 VAGUE_NAMES = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 PROMISE = re.compile(r"\b(?:FIXME|HACK|XXX)\b|\bTODO\b(?!\(#\d+\))")
+COMMENTED = (
+    *(".py", ".pyi", ".pyx", ".pxd", ".pxi"),
+    *(".c", ".h", ".cmake", ".md", ".toml", ".txt"),
+)
 NOT_SYNCHRONISATION = "# not synchronisation: "
 
 
@@ -80,7 +84,7 @@ def test_tests_use_no_mocks() -> None:
 def test_every_promise_has_an_id() -> None:
     promises = [
         f"{_name(path)}:{number}"
-        for path in files(".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".cmake", ".md")
+        for path in files(*COMMENTED)
         if path != Path(__file__)
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if PROMISE.search(line)
@@ -89,7 +93,7 @@ def test_every_promise_has_an_id() -> None:
 
 
 def test_modules_are_named_for_what_they_hold() -> None:
-    suffixes = (".py", ".pyx", ".pxd", ".c", ".h")
+    suffixes = (".py", ".pyx", ".pxd", ".pxi", ".c", ".h")
     vague = [_name(p) for p in files(*suffixes) if p.stem.strip("_") in VAGUE_NAMES]
     assert vague == []
 
@@ -125,7 +129,7 @@ def test_every_module_of_the_product_lists_its_public_names() -> None:
 def _found(test: Callable[[Path], set[str]]) -> dict[str, set[str]]:
     return {
         _name(p): names
-        for p in files(".py", ".pyx", ".pxd", under=PRODUCT)
+        for p in files(".py", ".pyx", ".pxd", ".pxi", under=PRODUCT)
         if (names := test(p))
     }
 

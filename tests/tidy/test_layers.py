@@ -15,7 +15,7 @@ PACKAGE = "barrel_p2p"
 
 
 def test_compiled_modules_import_downwards_only() -> None:
-    assert upward_imports(files(".pyx", ".pxd", under=PACKAGE), levels()) == []
+    assert upward_imports(files(".pyx", ".pxd", ".pxi", under=PACKAGE), levels()) == []
 
 
 def test_every_room_has_a_level() -> None:

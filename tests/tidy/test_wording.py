@@ -26,7 +26,19 @@ HOME = re.compile(r"(?<![\w.$}])/(?:home|root|Users|work|opt|mnt)/\w")
 TALK = re.compile(
     r"co-authored-by|generated (?:with|by) an? |\bissue \d+\b", re.IGNORECASE
 )
-TEXT = (".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".md", ".toml", ".cmake", ".txt")
+TEXT = (
+    ".py",
+    ".pyi",
+    ".pyx",
+    ".pxd",
+    ".pxi",
+    ".c",
+    ".h",
+    ".md",
+    ".toml",
+    ".cmake",
+    ".txt",
+)
 
 
 def test_no_file_names_a_path_of_one_machine() -> None:

@@ -15,6 +15,8 @@ def test_every_error_has_a_reason_of_its_own_and_carries_the_hint_as_a_note() ->
     leaves = [getattr(errors, name) for name in errors.__all__]
     assert len({error.code for error in leaves}) == len(leaves)
     for error in leaves:
+        if "__init__" in vars(error) and error is not errors.BarrelError:
+            continue  # It asks for more than a message; its room tests it.
         raised = error("what happened", hint="what to do", peer="a@h")
         assert raised.__notes__ == ["what to do"]
         assert (raised.hint, raised.peer, str(raised)) == (
