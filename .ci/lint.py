@@ -13,6 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 ALLOWED = "tests/tidy/stubtest.txt"
+REMEDIES = {
+    "ruff check": "ruff check --fix . mends part of it",
+    "ruff format": "ruff format . mends it",
+    "clang-format": "clang-format -i with the files named above mends it",
+}
 
 
 def checks() -> dict[str, list[str]]:
@@ -56,7 +61,7 @@ def main() -> int:
         print(f"lint: {name:<14} {verdict:<6} {took_s:5.1f} s", flush=True)
         if done.returncode != 0:
             failed.append(name)
-            print(done.stdout + done.stderr, flush=True)
+            print(done.stdout + done.stderr + REMEDIES.get(name, ""), flush=True)
     print(f"lint: {'all clean' if not failed else 'failed: ' + ', '.join(failed)}")
     return 1 if failed else 0
 

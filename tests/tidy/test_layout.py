@@ -26,6 +26,7 @@ TOP_FILES = {
 TARGETS = ["setup", "demo", "test", "test-all", "lint", "bench", "deep"]
 TARGETS += ["wheel", "docs", "clean"]
 FRAGMENT = re.compile(r"(?:\d+|\+[a-z0-9-]+)\.(?:added|changed|fixed|security)\.md")
+LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 SHIPPED_BY_HAND = {"_engine"}  # cffi builds it; there is no .pyx.
 
 
@@ -80,6 +81,16 @@ def test_every_command_of_the_readme_exists() -> None:
     used = set(re.findall(r"(?:^|[`\d] ?)make ([a-z-]+)", text, re.M))
     assert used <= set(TARGETS)
     assert {"setup", "test", "lint"} <= used
+
+
+def test_every_link_inside_the_repository_leads_to_a_file() -> None:
+    broken = [
+        f"{path.relative_to(ROOT)}: {target}"
+        for path in files(".md")
+        for target in LINK.findall(path.read_text())
+        if not (path.parent / target).exists()
+    ]
+    assert broken == []
 
 
 def test_declared_pythons_are_the_listed_ones() -> None:
