@@ -1,0 +1,9 @@
+def encode(value: object) -> bytes: ...
+def key_bytes(key: object) -> bytes: ...
+def decode(
+    data: bytes | bytearray | memoryview,
+    *,
+    bytes_max: int | None = None,
+    memory_max: int | None = None,
+    depth_max: int | None = None,
+) -> object: ...
