@@ -96,10 +96,11 @@ class Child:
         return line
 
     def close(self) -> None:
-        """End the child: close its stdin, then terminate, then kill. Idempotent."""
+        """End the child: close its pipes, then terminate, then kill. Idempotent."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
+        self._process.stdout.close()  # One that is stuck in a write goes on, and ends.
         try:
             self._process.wait(EXIT_SECONDS_MAX)
         except subprocess.TimeoutExpired:
@@ -109,7 +110,6 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._process.stdout.close()
 
     def __enter__(self) -> Self:
         return self

@@ -171,8 +171,11 @@ def _stat_fields(process: Path) -> list[str] | None:
 class Sample[T]:
     """One measured value and how quiet the machine was.
 
-    ``quiet`` is False when every try met more foreign load than allowed; ``value`` is
-    then the one of the least disturbed try.
+    Attributes:
+        value: What was measured, in the least disturbed of the tries.
+        foreign: Cores that others used during that try.
+        quiet: Whether that was within the limit; False marks a doubtful value.
+        tries: How many were made.
     """
 
     value: T
@@ -195,17 +198,16 @@ def sample_quiet[T](
     """
     if tries < 1:
         raise ValueError(f"tries={tries} leaves nothing to measure, at least 1")
-    best: Sample[T] | None = None
-    for attempt in range(1, tries + 1):
+    made = 0
+    best: tuple[T, float] | None = None
+    while made < tries and (best is None or best[1] > foreign_max):
+        made += 1
         with meter() as used:
             value = fn()
-        quiet = used.cores <= foreign_max
-        if best is None or used.cores < best.foreign:
-            best = Sample(value, used.cores, quiet, attempt)
-        if quiet:
-            break
+        if best is None or used.cores < best[1]:
+            best = (value, used.cores)
     assert best is not None
-    return best
+    return Sample(*best, quiet=best[1] <= foreign_max, tries=made)
 
 
 def repeat_quiet[T](

@@ -1,0 +1,151 @@
+"""The ratios that ``bench.transport`` is about, and the bars they are held to.
+
+A ratio compares medians of samples from one run. Whatever was not measured is None, and
+so is every ratio and bar that needs it.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["BARS", "OURS", "Bar", "Results", "bar_report", "medians", "ratios"]
+
+type Results = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
+"""Step name, then system name, to the figures of its samples."""
+
+OURS = "barrel"
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A limit on one ratio: for the median of five runs, and for any single run."""
+
+    key: str
+    at_least: bool
+    five_runs: float | None
+    single_run: float | None
+
+
+BARS = (
+    Bar("bulk_vs_aiopquic", True, 3.5, 3.0),
+    Bar("bulk_vs_aioquic", True, 30.0, 15.0),
+    Bar("bulk_vs_tls", True, 1.0, 1.0),
+    Bar("bulk_vs_tcp", True, None, 0.17),
+    Bar("rtt_p50_vs_udp_pinned", False, 1.7, 1.9),
+    Bar("rtt_p50_vs_udp_cross", False, 1.25, 1.3),
+    Bar("rtt_p50_vs_aiopquic_pinned", False, None, 0.5),
+    Bar("rtt_p99_vs_p50", False, 3.5, 3.5),
+    Bar("msgs_vs_aiopquic_single", True, 1.8, 1.5),
+    Bar("msgs_vs_aiopquic_batched", True, 4.0, 3.5),
+    Bar("handshake_p50_vs_tls", False, 0.8, 0.8),
+    Bar("handshakes_per_s", True, 1_000.0, 1_100.0),
+    Bar("idle_conn_bytes", False, 65_536.0, 25_000.0),
+)
+
+
+def medians(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    """System name, then step name, to the median of each of its figures."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for step, systems in results.items():
+        for system, samples in systems.items():
+            if samples:
+                found.setdefault(system, {})[step] = {
+                    key: _rounded(statistics.median(sample[key] for sample in samples))
+                    for key in samples[0]
+                }
+    return found
+
+
+def ratios(results: Results) -> dict[str, float | None]:
+    """Every ratio of ``BARS``, in that order; None where a sample is missing."""
+
+    def over(
+        step: str,
+        key: str,
+        peer: str,
+        pick: Callable[[Sequence[float]], float] = statistics.median,
+    ) -> float | None:
+        ours = _values(results, step, OURS, key)
+        theirs = _values(results, step, peer, key)
+        if not ours or not theirs:
+            return None
+        return statistics.median(ours) / pick(theirs)
+
+    values = {
+        "bulk_vs_aiopquic": over("bulk", "mb_s", "aiopquic"),
+        # Its connections are now and then several times slower: take its best.
+        "bulk_vs_aioquic": over("bulk", "mb_s", "aioquic", max),
+        "bulk_vs_tls": over("bulk", "mb_s", "tls"),
+        "bulk_vs_tcp": over("bulk", "mb_s", "tcp"),
+        "rtt_p50_vs_udp_pinned": over("rtt_pinned", "p50_us", "udp"),
+        "rtt_p50_vs_udp_cross": over("rtt_cross", "p50_us", "udp"),
+        "rtt_p50_vs_aiopquic_pinned": over("rtt_pinned", "p50_us", "aiopquic"),
+        "rtt_p99_vs_p50": _tail(results),
+        "msgs_vs_aiopquic_single": over("msgs_single", "per_s", "aiopquic"),
+        "msgs_vs_aiopquic_batched": over("msgs_batched", "per_s", "aiopquic"),
+        "handshake_p50_vs_tls": over("handshake", "p50_us", "tls"),
+        "handshakes_per_s": _median(results, "handshake", "concurrent_per_s"),
+        "idle_conn_bytes": _larger_side(results),
+    }
+    return {
+        bar.key: None if (value := values[bar.key]) is None else _rounded(value)
+        for bar in BARS
+    }
+
+
+def bar_report(found: Mapping[str, float | None]) -> list[dict[str, object]]:
+    """Each bar with its value and whether it passes: true, false, or None (unknown)."""
+    report: list[dict[str, object]] = []
+    for bar in BARS:
+        value = found.get(bar.key)
+        for kind, limit in (("five runs", bar.five_runs), ("single", bar.single_run)):
+            if limit is None:
+                continue
+            passes = None
+            if value is not None:
+                passes = value >= limit if bar.at_least else value <= limit
+            report.append(
+                {
+                    "key": bar.key,
+                    "for": kind,
+                    "op": ">=" if bar.at_least else "<=",
+                    "limit": limit,
+                    "value": value,
+                    "pass": passes,
+                }
+            )
+    return report
+
+
+def _values(results: Results, step: str, system: str, key: str) -> list[float]:
+    return [sample[key] for sample in results.get(step, {}).get(system, ())]
+
+
+def _median(results: Results, step: str, key: str) -> float | None:
+    values = _values(results, step, OURS, key)
+    return statistics.median(values) if values else None
+
+
+def _tail(results: Results) -> float | None:
+    """p99 over p50 of each sample; the worse of the two placements."""
+    tails = []
+    for step in ("rtt_pinned", "rtt_cross"):
+        samples = results.get(step, {}).get(OURS, ())
+        if samples:
+            tails.append(statistics.median(s["p99_us"] / s["p50_us"] for s in samples))
+    return max(tails, default=None)
+
+
+def _larger_side(results: Results) -> float | None:
+    sides = (
+        _median(results, "idle", "client_bytes"),
+        _median(results, "idle", "server_bytes"),
+    )
+    return max((side for side in sides if side is not None), default=None)
+
+
+def _rounded(value: float) -> float:
+    """Four significant digits: more would pretend."""
+    return float(f"{value:.4g}")

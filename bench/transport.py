@@ -1,0 +1,289 @@
+"""The QUIC engine beside its peers: ``python -m bench.transport [--json]``.
+
+Every sample is a fresh pair of processes on loopback, all in one process group; systems
+take turns within a round, so that they share the machine's moods. Prints absolute
+figures, the ratios of ``bench.ratios`` and whether each meets its bar; with ``--json``
+one JSON object and nothing else on stdout. Ends with status 1 if a system failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.child import Child, ChildFailed
+from bench.harness import (
+    FOREIGN_MAX,
+    Sample,
+    calib_ns,
+    cores,
+    emit_json,
+    foreign_summary,
+    sample_quiet,
+)
+from bench.peers import PEERS, load
+from bench.peers.adapter import PHASES, Peer
+from bench.peers.certificate import Certificate
+from bench.ratios import bar_report, medians, ratios
+from bench.workload import Figures, Work
+
+__all__ = ["FULL", "QUICK", "Step", "main"]
+
+RETRIES_MAX = 40
+"""Samples of one run that may be repeated because others used the machine."""
+
+RETRIES_OF_ONE_MAX = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to measure and where the two processes run.
+
+    Attributes:
+        name: Key of the figures in the result.
+        work: What to do, for a system that does not ask for less (``Peer.share``).
+        cpus: Position of the server's and of the client's core among those we may
+            use; None leaves both to the scheduler.
+    """
+
+    name: str
+    work: Work
+    cpus: tuple[int, int] | None = None
+
+
+FULL = (
+    Step("rtt_pinned", Work("rtt", 10_000), (0, 0)),
+    Step("rtt_cross", Work("rtt", 10_000), (1, 0)),
+    Step("msgs_single", Work("msgs", 1_024_000)),
+    Step("msgs_batched", Work("msgs", 2_048_000, batch=64)),
+    Step("bulk", Work("bulk", 200_000_000)),
+    Step("handshake", Work("handshake", 500, batch=25)),
+    Step("idle", Work("idle", 1_000, batch=25)),
+)
+
+QUICK = (
+    Step("rtt_pinned", Work("rtt", 400), (0, 0)),
+    Step("rtt_cross", Work("rtt", 400), (1, 0)),
+    Step("msgs_single", Work("msgs", 25_600)),
+    Step("msgs_batched", Work("msgs", 64_000, batch=64)),
+    Step("bulk", Work("bulk", 8_000_000)),
+    Step("handshake", Work("handshake", 50, batch=25)),
+    Step("idle", Work("idle", 50, batch=25)),
+)
+
+
+@dataclass
+class Run:
+    """Samples and failures gathered so far."""
+
+    certificates: Path
+    retries_left: int
+    samples: dict[str, dict[str, list[Sample[Figures]]]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    def step(self, step: Step, peers: Sequence[type[Peer]], repeats: int) -> None:
+        """Take ``repeats`` samples of ``step`` of every peer that takes part in it."""
+        taken = self.samples.setdefault(step.name, {})
+        part = [peer for peer in peers if step.work.phase in peer.phases]
+        for round_number in range(repeats):
+            for peer in part:
+                where = f"{peer.name} {step.name}"
+                if where in self.errors:
+                    continue
+                _progress(f"{step.name} {round_number + 1}/{repeats} {peer.name}")
+                try:
+                    sample = self._sample(step, peer)
+                except ChildFailed as error:
+                    self.errors[where] = str(error)
+                    continue
+                taken.setdefault(peer.name, []).append(sample)
+
+    def _sample(self, step: Step, peer: type[Peer]) -> Sample[Figures]:
+        tries = 1 + min(RETRIES_OF_ONE_MAX, self.retries_left)
+        sample = sample_quiet(
+            lambda: measure(step, peer, self.certificates), tries=tries
+        )
+        self.retries_left -= sample.tries - 1
+        return sample
+
+    def results(self) -> dict[str, dict[str, list[Figures]]]:
+        """The figures alone, as ``bench.ratios`` wants them."""
+        return {
+            step: {
+                name: [sample.value for sample in samples]
+                for name, samples in systems.items()
+            }
+            for step, systems in self.samples.items()
+        }
+
+    def all_samples(self) -> list[Sample[Figures]]:
+        """Every sample of the run."""
+        return [
+            sample
+            for systems in self.samples.values()
+            for samples in systems.values()
+            for sample in samples
+        ]
+
+
+def measure(step: Step, peer: type[Peer], certificates: Path) -> Figures:
+    """Run ``step`` once in a fresh server and a fresh client process.
+
+    Raises:
+        ChildFailed: Either process ended early or got stuck.
+    """
+    work = step.work
+    share = peer.share.get(step.name, peer.share.get(work.phase, 1))
+    size = max(work.batch, work.size // share)
+    common = [peer.name, work.phase, "--certificates", str(certificates)]
+    common += ["--size", str(size), "--batch", str(work.batch)]
+    server_cpus, client_cpus = _placement(step)
+    with Child(["-m", "bench.peers", "server", *common], cpus=server_cpus) as server:
+        port = server.line()["port"]
+        aim = ["--port", str(port), "--server-pid", str(server.pid)]
+        argv = ["-m", "bench.peers", "client", *common, *aim]
+        with Child(argv, cpus=client_cpus) as client:
+            return {key: float(str(value)) for key, value in client.line().items()}
+
+
+def _placement(step: Step) -> tuple[list[int] | None, list[int] | None]:
+    if step.cpus is None:
+        return None, None
+    available = cores()
+    server, client = (available[index % len(available)] for index in step.cpus)
+    return [server], [client]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what was asked for and print it."""
+    args = _parser().parse_args(argv)
+    steps = [s for s in (QUICK if args.quick else FULL) if s.work.phase in args.only]
+    calib = calib_ns()
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        run = Run(Path(directory), retries_left=0 if args.quick else RETRIES_MAX)
+        Certificate(run.certificates).create()
+        peers = _load_all(args.peers, run.errors)
+        for step in steps:
+            run.step(step, peers, args.repeats)
+    result = _result(run, calib, args)
+    if args.json:
+        emit_json(result)
+    else:
+        sys.stdout.write(table(result))
+    return 1 if run.errors else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.transport",
+        description="Measure the QUIC engine beside raw UDP, TCP, TLS and QUIC peers.",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, taken once: for tests"
+    )
+    parser.add_argument(
+        "--only",
+        type=lambda text: _names(text, PHASES),
+        default=PHASES,
+        help=f"phases, of {','.join(PHASES)}",
+    )
+    parser.add_argument(
+        "--peers",
+        type=lambda text: _names(text, PEERS),
+        default=PEERS,
+        help=f"systems, of {','.join(PEERS)}",
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="samples of each")
+    return parser
+
+
+def _names(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    wanted = [name for name in text.split(",") if name]
+    for name in wanted:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
+    return tuple(name for name in known if name in wanted)
+
+
+def _load_all(names: Iterable[str], errors: dict[str, str]) -> list[type[Peer]]:
+    peers = []
+    for name in names:
+        try:
+            peers.append(load(name))
+        except ImportError as error:
+            errors[name] = f"cannot be imported: {error}"
+    return peers
+
+
+def _result(run: Run, calib: int, args: argparse.Namespace) -> dict[str, object]:
+    results = run.results()
+    found = ratios(results)
+    samples = run.all_samples()
+    return {
+        "bench": "transport",
+        "quick": args.quick,
+        "repeats": args.repeats,
+        "calib": calib,
+        "foreign_cpu": foreign_summary(samples)["worst"],
+        "foreign": foreign_summary(samples) | {"limit": FOREIGN_MAX},
+        "versions": _versions(),
+        **found,
+        "bars": bar_report(found),
+        "systems": medians(results),
+        "errors": run.errors,
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"python": platform.python_version()}
+    for package in ("uvloop", "aiopquic", "aioquic", "barrel-p2p"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    try:
+        from aiopquic._build_info import PICOQUIC_VERSION
+    except ImportError:
+        PICOQUIC_VERSION = None  # noqa: N806
+    return versions | {"picoquic": PICOQUIC_VERSION}
+
+
+def table(result: Mapping[str, object]) -> str:
+    """The result as text: figures of each system, then ratios with their bars."""
+    systems, bars, errors = result["systems"], result["bars"], result["errors"]
+    assert isinstance(systems, dict)
+    assert isinstance(bars, list)
+    assert isinstance(errors, dict)
+    lines = [
+        f"calib {result['calib']} ns, others used {result['foreign_cpu']} cores at most"
+    ]
+    for name, steps in systems.items():
+        lines.append(f"\n{name}")
+        for step, figures in steps.items():
+            shown = ", ".join(f"{key} {value:,.5g}" for key, value in figures.items())
+            lines.append(f"  {step:14} {shown}")
+    lines.append("\nratios")
+    for bar in bars:
+        passes = {True: "ok", False: "MISSED", None: "-"}[bar["pass"]]
+        value = "-" if bar["value"] is None else f"{bar['value']:.4g}"
+        want = f"{bar['op']} {bar['limit']:g} ({bar['for']})"
+        lines.append(f"  {bar['key']:28} {value:>8}  {want:24} {passes}")
+    lines += [f"\nfailed: {where}: {error}" for where, error in errors.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
