@@ -32,6 +32,7 @@ IMPURE = {
 }
 VAGUE_NAMES = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 PROMISE = re.compile(r"\b(?:FIXME|HACK|XXX)\b|\bTODO\b(?!\(#\d+\))")
+SKIPS = {"importorskip", "skip"}
 COMMENTED = (
     *(".py", ".pyi", ".pyx", ".pxd", ".pxi"),
     *(".c", ".h", ".cmake", ".md", ".toml", ".txt"),
@@ -79,6 +80,15 @@ def test_tests_use_no_mocks() -> None:
         if (names := imported_modules(path) & {"unittest.mock", "mock", "pytest_mock"})
     }
     assert mocked == {}
+
+
+def test_a_missing_tool_is_told_in_one_place_only() -> None:
+    skipping = {
+        _name(path): names
+        for path in files(".py", under="tests")
+        if path.name != "tools.py" and (names := _calls(path) & SKIPS)
+    }
+    assert skipping == {}, "use tests.tools.require_tool, which fails in CI"
 
 
 def test_every_promise_has_an_id() -> None:
