@@ -57,14 +57,12 @@ class Connection(RawConnection):
     Attributes:
         dialled: Whether we opened it.
         remote: The address that was dialled, or the peer's at the time of accepting.
-        on_stream: When set, called with every stream the peer opens, before its first
-            data; ``accept_stream`` cannot be used beside it.
     """
 
     def __init__(self, engine: Engine, *, dialled: bool) -> None:
         self.dialled = dialled
         self.remote: tuple[str, int] = ("", 0)
-        self.on_stream: Callable[[Stream], None] | None = None
+        self._on_stream: Callable[[Stream], None] | None = None
         self._engine = engine
         self._opened: deque[Stream] = deque()
         self._stream_waiters: deque[asyncio.Future[None]] = deque()
@@ -72,6 +70,20 @@ class Connection(RawConnection):
         self._down: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
         self._moved: asyncio.Future[bool] | None = None
         self._on_up: Callable[[Connection], None] | None = None
+
+    @property
+    def on_stream(self) -> Callable[[Stream], None] | None:
+        """When set, called with every stream the peer opens, before its first data.
+
+        Streams that were waiting for ``accept_stream`` are handed over at once.
+        """
+        return self._on_stream
+
+    @on_stream.setter
+    def on_stream(self, handler: Callable[[Stream], None] | None) -> None:
+        self._on_stream = handler
+        while handler is not None and self._opened:
+            handler(self._opened.popleft())
 
     @property
     def how_closed(self) -> Closed | None:
@@ -205,8 +217,8 @@ class Connection(RawConnection):
     def stream_opened(self, stream: RawStream) -> None:
         """Engine callback."""
         opened = cast("Stream", stream)
-        if self.on_stream is not None:
-            self.on_stream(opened)
+        if self._on_stream is not None:
+            self._on_stream(opened)
             return
         self._opened.append(opened)
         self._wake_stream_waiters()

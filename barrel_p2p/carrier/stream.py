@@ -23,17 +23,11 @@ DataHandler = Callable[[bytes, bool], None]
 
 
 class Stream(RawStream):
-    """One stream of a ``Connection``. One task may read while another one writes.
-
-    Attributes:
-        on_data: When set, called with every chunk and whether it is the last, from
-            the loop's callback; the chunk is credited when it returns. Set it before
-            data arrives; ``read`` cannot be used beside it.
-    """
+    """One stream of a ``Connection``. One task may read while another one writes."""
 
     def __init__(self, connection: RawConnection, handle: int, stream_id: int) -> None:
         super().__init__(connection, handle, stream_id)
-        self.on_data: DataHandler | None = None
+        self._on_data: DataHandler | None = None
         self._chunks: deque[bytes] = deque()
         self._at_end = False
         self._readable: asyncio.Future[None] | None = None
@@ -41,6 +35,24 @@ class Stream(RawStream):
         self._read_error: StreamReset | PeerUnreachable | None = None
         self._write_error: StreamReset | PeerUnreachable | None = None
         self._finished = False
+
+    @property
+    def on_data(self) -> DataHandler | None:
+        """When set, called with every chunk and whether it is the last.
+
+        The call comes from the loop's callback, and the chunk is credited when it
+        returns. Chunks that were waiting for ``read`` are handed over at once.
+        """
+        return self._on_data
+
+    @on_data.setter
+    def on_data(self, handler: DataHandler | None) -> None:
+        self._on_data = handler
+        if handler is None or not (self._chunks or self._at_end):
+            return
+        waiting = b"".join(self._chunks)
+        self._chunks.clear()
+        self.data_received(waiting, self._at_end)
 
     async def read(self) -> bytes:
         """The bytes that have arrived, at least one; ``b""`` at the end of the stream.
@@ -154,9 +166,9 @@ class Stream(RawStream):
 
     def data_received(self, chunk: bytes, fin: bool) -> None:
         """Engine callback."""
-        if self.on_data is not None:
+        if self._on_data is not None:
             try:
-                self.on_data(chunk, fin)
+                self._on_data(chunk, fin)
             finally:
                 self.consumed(len(chunk))
         elif chunk:
