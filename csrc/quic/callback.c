@@ -91,11 +91,7 @@ on_stop_sending(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
         flags = BP_FLAG_NEW;
     }
     uint64_t code = engine->pq->picoquic_get_remote_stop_sending_error(connection->cnx, id);
-    stream->can_send = false;
-    stream->active = false;
-    bp_stream_discard_queue(stream);
-    (void)engine->pq->picoquic_reset_stream(connection->cnx, id, code);
-    (void)engine->pq->picoquic_set_app_stream_ctx(connection->cnx, id, stream);
+    bp_stream_give_up(stream, code);
     bp_event_t *event = bp_event_push(engine, BP_EVENT_STOP_SENDING, connection, stream);
     if (event == NULL) {
         return REFUSE;
@@ -120,6 +116,8 @@ static int
 on_connected(bp_connection_t *connection)
 {
     if (connection->connected) {
+        /* Confirmed: credit that was due before could not be sent. */
+        bp_stream_give_credits(connection);
         return 0;
     }
     bp_engine_t *engine = connection->engine;

@@ -84,6 +84,12 @@ bp_connection_end(bp_connection_t *connection, uint16_t why, uint64_t local, uin
                   uint64_t application)
 {
     bp_engine_t *engine = connection->engine;
+    /* Nobody is woken or given credit by what goes now. */
+    connection->starved = false;
+    for (bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
+        s->waiting = false;
+    }
+    connection->waiting = 0;
     while (connection->streams != NULL) {
         bp_stream_drop(connection->streams);
     }
@@ -95,7 +101,8 @@ bp_connection_end(bp_connection_t *connection, uint16_t why, uint64_t local, uin
     connection->certificate = NULL;
     engine->pq->picoquic_set_callback(connection->cnx, bp_callback, NULL);
     if (connection->dialled) {
-        reap_later(engine, connection->cnx); /* picoquic frees only the contexts it made itself */
+        reap_later(engine,
+                   connection->cnx); /* picoquic frees only the contexts it made itself */
     }
     connection->cnx = NULL;
     connection->closed.flags = why;
@@ -171,8 +178,8 @@ bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *hand
     bp_clock_refresh(engine);
     bp_pq_cid_t random_id = {{0}, 0};
     bp_pq_cnx_t *cnx = engine->pq->picoquic_create_cnx(engine->quic, random_id, random_id,
-                                                       (struct sockaddr *)&to, engine->now_us, 1, NULL,
-                                                       engine->alpn, 1);
+                                                       (struct sockaddr *)&to, engine->now_us,
+                                                       1, NULL, engine->alpn, 1);
     if (cnx == NULL) {
         return BP_E_MEMORY;
     }
@@ -210,7 +217,8 @@ bp_connection_close(bp_engine_t *engine, uint64_t handle, uint64_t code, const c
         memcpy(connection->reason, reason, length);
     }
     connection->reason[length] = '\0';
-    int status = engine->pq->picoquic_close_ex(connection->cnx, code, length > 0 ? connection->reason : NULL);
+    int status = engine->pq->picoquic_close_ex(connection->cnx, code,
+                                               length > 0 ? connection->reason : NULL);
     return status == 0 ? BP_OK : BP_E_STATE;
 }
 
@@ -243,7 +251,8 @@ bp_connection_certificate(bp_engine_t *engine, uint64_t handle, uint8_t *der, si
 }
 
 int
-bp_connection_export(bp_engine_t *engine, uint64_t handle, const char *label, uint8_t *secret, size_t size)
+bp_connection_export(bp_engine_t *engine, uint64_t handle, const char *label, uint8_t *secret,
+                     size_t size)
 {
     bp_connection_t *connection = bp_connection_find(engine, handle);
     if (connection == NULL) {

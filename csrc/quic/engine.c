@@ -13,12 +13,13 @@ static pthread_mutex_t library_lock = PTHREAD_MUTEX_INITIALIZER;
 static int
 check(const bp_config_t *c)
 {
-    bool files = c->certificate_file != NULL && c->key_file != NULL && c->alpn != NULL
-                 && c->congestion != NULL && c->reset_seed != NULL;
+    bool files = c->certificate_file != NULL && c->key_file != NULL && c->alpn != NULL &&
+                 c->congestion != NULL && c->reset_seed != NULL;
     bool counts = c->connections_max > 0 && c->streams_max > 0 && c->events_max > 0;
-    bool windows = c->stream_window > 0 && c->stream_window_first > 0 && c->connection_window > 0;
-    bool queues = c->send_low < c->send_high && c->send_high <= c->send_max
-                  && c->send_max <= (1u << 30) && c->connection_send_high >= c->send_high;
+    bool windows =
+        c->stream_window > 0 && c->stream_window_first > 0 && c->connection_window > 0;
+    bool queues = c->send_low < c->send_high && c->send_high <= c->send_max &&
+                  c->send_max <= (1u << 30) && c->connection_send_high >= c->send_high;
     bool arena = c->arena_bytes >= 2 * BP_RX_BYTES;
     return files && counts && windows && queues && arena ? BP_OK : BP_E_ARGUMENT;
 }
@@ -28,15 +29,16 @@ allocate(bp_engine_t *engine)
 {
     const bp_config_t *c = &engine->config;
     uint32_t slabs = (c->streams_max + BP_SLAB_SLOTS - 1) / BP_SLAB_SLOTS;
-    engine->event_capacity = c->events_max < BP_EVENTS_HARD_MAX ? c->events_max : BP_EVENTS_HARD_MAX;
+    engine->event_capacity =
+        c->events_max < BP_EVENTS_HARD_MAX ? c->events_max : BP_EVENTS_HARD_MAX;
     engine->events = malloc((size_t)engine->event_capacity * sizeof(*engine->events));
     engine->arena = malloc(c->arena_bytes);
     engine->connections = calloc(c->connections_max, sizeof(*engine->connections));
     engine->reap = calloc(c->connections_max, sizeof(*engine->reap));
     engine->slabs = calloc(slabs, sizeof(bp_stream_t *));
     engine->alpn = strdup(c->alpn);
-    bool ok = engine->events != NULL && engine->arena != NULL && engine->connections != NULL
-              && engine->reap != NULL && engine->slabs != NULL && engine->alpn != NULL;
+    bool ok = engine->events != NULL && engine->arena != NULL && engine->connections != NULL &&
+              engine->reap != NULL && engine->slabs != NULL && engine->alpn != NULL;
     return ok ? BP_OK : BP_E_MEMORY;
 }
 
@@ -64,6 +66,7 @@ configure(bp_engine_t *engine)
     (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_UNI, c->stream_window_first);
     (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_STREAMS_BIDI, c->streams_bidi_max);
     (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_STREAMS_UNI, c->streams_uni_max);
+    (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_RESET_STREAM_AT, 1);
     if (c->migration_disabled) {
         (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_MIGRATION_DISABLED, 1);
     }
@@ -100,9 +103,9 @@ create_library(bp_engine_t *engine)
     memcpy(seed, c->reset_seed, sizeof(seed));
     (void)pthread_mutex_lock(&library_lock);
     engine->pq->picoquic_register_all_congestion_control_algorithms();
-    engine->quic = engine->pq->picoquic_create(c->connections_max, c->certificate_file, c->key_file, NULL,
-                                               engine->alpn, bp_callback, engine, NULL, NULL, seed,
-                                               engine->now_us, &engine->now_us, NULL, NULL, 0);
+    engine->quic = engine->pq->picoquic_create(
+        c->connections_max, c->certificate_file, c->key_file, NULL, engine->alpn, bp_callback,
+        engine, NULL, NULL, seed, engine->now_us, &engine->now_us, NULL, NULL, 0);
     (void)pthread_mutex_unlock(&library_lock);
     if (engine->quic == NULL) {
         return BP_E_LIBRARY;

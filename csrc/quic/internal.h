@@ -41,6 +41,7 @@ struct bp_stream {
     uint32_t capacity;
     uint32_t head;
     uint32_t tail;
+    uint64_t sent;      /* bytes handed to packets */
     uint64_t delivered; /* bytes handed to the application as events */
     uint64_t consumed;  /* of these, bytes it has used up */
     uint64_t limit;     /* flow-control limit last given to the peer */
@@ -189,7 +190,8 @@ uint64_t bp_stream_handle(const bp_stream_t *stream);
 bp_stream_t *bp_stream_find(const bp_engine_t *engine, uint64_t handle);
 bp_stream_t *bp_stream_take(bp_connection_t *connection, uint64_t id);
 void bp_stream_drop(bp_stream_t *stream);
-void bp_stream_discard_queue(bp_stream_t *stream);
+void bp_stream_give_up(bp_stream_t *stream, uint64_t code);
+void bp_stream_give_credits(bp_connection_t *connection);
 void bp_stream_recycle(bp_engine_t *engine);
 void bp_stream_free_slabs(bp_engine_t *engine);
 int bp_stream_prepare(bp_stream_t *stream, void *packet, size_t room);

@@ -108,6 +108,7 @@ typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t 
 #define BP_PQ_TP_STREAMS_UNI 9
 #define BP_PQ_TP_MIGRATION_DISABLED 0x0c
 #define BP_PQ_TP_PATH_ID_MAX 0x3e
+#define BP_PQ_TP_RESET_STREAM_AT UINT64_C(0x17f7586d2cb571)
 
 #define BP_PQ_ERROR_IDLE_TIMEOUT 0x433
 #define BP_PQ_ERROR_REPEAT_TIMEOUT 0x434

@@ -57,6 +57,7 @@
     X(int, picoquic_mark_active_stream, (bp_pq_cnx_t *cnx, uint64_t stream_id, int active, void *context)) \
     X(uint8_t *, picoquic_provide_stream_data_buffer, (void *context, size_t length, int fin, int still_active)) \
     X(int, picoquic_reset_stream, (bp_pq_cnx_t *cnx, uint64_t stream_id, uint64_t code)) \
+    X(int, picoquic_reset_stream_at, (bp_pq_cnx_t *cnx, uint64_t stream_id, uint64_t code, uint64_t reliable_bytes)) \
     X(int, picoquic_stop_sending, (bp_pq_cnx_t *cnx, uint64_t stream_id, uint64_t code)) \
     X(uint64_t, picoquic_get_remote_stream_error, (bp_pq_cnx_t *cnx, uint64_t stream_id)) \
     X(uint64_t, picoquic_get_remote_stop_sending_error, (bp_pq_cnx_t *cnx, uint64_t stream_id)) \

@@ -93,10 +93,51 @@ bp_stream_take(bp_connection_t *connection, uint64_t id)
     return stream;
 }
 
-void
-bp_stream_discard_queue(bp_stream_t *stream)
+static uint32_t
+queued(const bp_stream_t *stream)
 {
-    stream->connection->queued -= stream->tail - stream->head;
+    return stream->tail - stream->head;
+}
+
+static void
+wake_if_low(bp_stream_t *stream)
+{
+    bp_connection_t *connection = stream->connection;
+    bp_engine_t *engine = connection->engine;
+    if (stream->waiting && queued(stream) <= engine->config.send_low &&
+        bp_event_push(engine, BP_EVENT_WRITABLE, connection, stream) != NULL) {
+        stream->waiting = false;
+        connection->waiting--;
+    }
+}
+
+/*
+ * Count n bytes of stream as no longer queued, and wake who waited for that: the stream
+ * itself, or all of them at the moment the connection comes down to its low mark.
+ */
+static void
+unqueue(bp_stream_t *stream, size_t n)
+{
+    bp_connection_t *connection = stream->connection;
+    uint64_t low = connection->engine->config.connection_send_high / 2;
+    bool was_high = connection->queued > low;
+    connection->queued -= n;
+    if (connection->waiting == 0 || connection->queued > low) {
+        return;
+    }
+    if (!was_high) {
+        wake_if_low(stream);
+        return;
+    }
+    for (bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
+        wake_if_low(s);
+    }
+}
+
+static void
+discard_queue(bp_stream_t *stream)
+{
+    size_t n = queued(stream);
     if (stream->waiting) {
         stream->waiting = false;
         stream->connection->waiting--;
@@ -106,6 +147,52 @@ bp_stream_discard_queue(bp_stream_t *stream)
     stream->capacity = 0;
     stream->head = 0;
     stream->tail = 0;
+    unqueue(stream, n);
+}
+
+/*
+ * Raise the peer's limit to what is used up plus a window, if that is worth a frame. A
+ * stream not read yet keeps its first window: the peer may not even know of it.
+ */
+static void
+give_credit(bp_stream_t *stream)
+{
+    bp_connection_t *connection = stream->connection;
+    bp_engine_t *engine = connection->engine;
+    uint64_t window = engine->config.stream_window;
+    uint64_t target = stream->consumed + window;
+    if (!stream->can_receive || stream->consumed == 0 || target < stream->limit + window / 2) {
+        return;
+    }
+    if (connection->unread >= engine->config.connection_window) {
+        connection->starved = true;
+        return;
+    }
+    /* The library counts from what it has delivered, we from what was used up. */
+    uint64_t ahead = target - stream->delivered;
+    if (engine->pq->picoquic_open_flow_control(connection->cnx, stream->id, ahead) == 0) {
+        stream->limit = target;
+    }
+}
+
+void
+bp_stream_give_credits(bp_connection_t *connection)
+{
+    for (bp_stream_t *stream = connection->streams; stream != NULL; stream = stream->next) {
+        give_credit(stream);
+    }
+}
+
+/* Count n bytes as no longer unread, and give the credit that was withheld for them. */
+static void
+unread_less(bp_connection_t *connection, uint64_t n)
+{
+    connection->unread -= n;
+    if (connection->starved &&
+        connection->unread <= connection->engine->config.connection_window / 2) {
+        connection->starved = false;
+        bp_stream_give_credits(connection);
+    }
 }
 
 void
@@ -113,8 +200,7 @@ bp_stream_drop(bp_stream_t *stream)
 {
     bp_connection_t *connection = stream->connection;
     bp_engine_t *engine = connection->engine;
-    bp_stream_discard_queue(stream);
-    connection->unread -= stream->delivered - stream->consumed;
+    discard_queue(stream);
     if (stream->previous != NULL) {
         stream->previous->next = stream->next;
     } else {
@@ -128,6 +214,7 @@ bp_stream_drop(bp_stream_t *stream)
     stream->next = engine->stream_limbo;
     engine->stream_limbo = stream;
     engine->stream_count--;
+    unread_less(connection, stream->delivered - stream->consumed);
 }
 
 /* Slots freed before this consume may be used again: no event names them any more. */
@@ -143,7 +230,8 @@ bp_stream_recycle(bp_engine_t *engine)
 }
 
 int
-bp_stream_open(bp_engine_t *engine, uint64_t handle, int uni, uint64_t *stream_handle, uint64_t *stream_id)
+bp_stream_open(bp_engine_t *engine, uint64_t handle, int uni, uint64_t *stream_handle,
+               uint64_t *stream_id)
 {
     bp_connection_t *connection = bp_connection_find(engine, handle);
     if (connection == NULL) {
@@ -162,19 +250,14 @@ bp_stream_open(bp_engine_t *engine, uint64_t handle, int uni, uint64_t *stream_h
     return BP_OK;
 }
 
-static uint32_t
-queued(const bp_stream_t *stream)
-{
-    return stream->tail - stream->head;
-}
-
 /* Bytes to the nearer of the two high-water marks; at 0 the stream owes a WRITABLE. */
 static int64_t
 room(bp_stream_t *stream)
 {
     bp_connection_t *connection = stream->connection;
     const bp_config_t *config = &connection->engine->config;
-    uint64_t of_stream = queued(stream) < config->send_high ? config->send_high - queued(stream) : 0;
+    uint64_t of_stream =
+        queued(stream) < config->send_high ? config->send_high - queued(stream) : 0;
     uint64_t of_connection = connection->queued < config->connection_send_high
                                  ? config->connection_send_high - connection->queued
                                  : 0;
@@ -206,8 +289,8 @@ bp_stream_reserve(bp_engine_t *engine, uint64_t handle, size_t keep, size_t n, u
     }
     size_t live = queued(stream);
     size_t wanted = live + keep + n;
-    if (keep > engine->config.send_max || n > engine->config.send_max
-        || wanted > engine->config.send_max) {
+    if (keep > engine->config.send_max || n > engine->config.send_max ||
+        wanted > engine->config.send_max) {
         return BP_E_FULL;
     }
     if (stream->capacity - stream->tail < keep + n) {
@@ -243,8 +326,8 @@ activate(bp_stream_t *stream)
         return BP_OK;
     }
     bp_connection_t *connection = stream->connection;
-    int status =
-        connection->engine->pq->picoquic_mark_active_stream(connection->cnx, stream->id, 1, stream);
+    int status = connection->engine->pq->picoquic_mark_active_stream(connection->cnx,
+                                                                     stream->id, 1, stream);
     if (status != 0) {
         connection->engine->last_error = status;
         return BP_E_LIBRARY;
@@ -281,7 +364,8 @@ bp_stream_commit(bp_engine_t *engine, uint64_t handle, size_t n, int fin)
 }
 
 int64_t
-bp_stream_write(bp_engine_t *engine, uint64_t handle, const uint8_t *data, size_t length, int fin)
+bp_stream_write(bp_engine_t *engine, uint64_t handle, const uint8_t *data, size_t length,
+                int fin)
 {
     uint8_t *place;
     int status = bp_stream_reserve(engine, handle, 0, length, &place);
@@ -294,34 +378,16 @@ bp_stream_write(bp_engine_t *engine, uint64_t handle, const uint8_t *data, size_
     return bp_stream_commit(engine, handle, length, fin);
 }
 
-static void
-wake_waiting(bp_connection_t *connection)
-{
-    const bp_config_t *config = &connection->engine->config;
-    if (connection->queued > connection->engine->config.connection_send_high / 2) {
-        return;
-    }
-    bp_stream_t *stream = connection->streams;
-    while (stream != NULL && connection->waiting > 0) {
-        if (stream->waiting && queued(stream) <= config->send_low
-            && bp_event_push(connection->engine, BP_EVENT_WRITABLE, connection, stream) != NULL) {
-            stream->waiting = false;
-            connection->waiting--;
-        }
-        stream = stream->next;
-    }
-}
-
 /* picoquic has room bytes in a packet for this stream; give it what is queued. */
 int
 bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
 {
-    bp_connection_t *connection = stream->connection;
+    const bp_picoquic_t *pq = stream->connection->engine->pq;
     size_t left = queued(stream);
     size_t n = left < packet_room ? left : packet_room;
     bool fin = stream->fin_queued && n == left;
     bool more = n < left;
-    uint8_t *out = connection->engine->pq->picoquic_provide_stream_data_buffer(packet, n, fin, more);
+    uint8_t *out = pq->picoquic_provide_stream_data_buffer(packet, n, fin, more);
     if (out == NULL) {
         return n == 0 && !fin ? 0 : -1;
     }
@@ -329,7 +395,7 @@ bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
         memcpy(out, stream->buffer + stream->head, n);
     }
     stream->head += (uint32_t)n;
-    connection->queued -= n;
+    stream->sent += n;
     stream->active = more;
     if (fin) {
         stream->can_send = false;
@@ -343,32 +409,8 @@ bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
             stream->capacity = 0;
         }
     }
-    if (connection->waiting > 0) {
-        wake_waiting(connection);
-    }
+    unqueue(stream, n);
     return 0;
-}
-
-/* Raise the peer's limit to what is used up plus a window, if that is worth a frame. */
-static void
-give_credit(bp_stream_t *stream)
-{
-    bp_connection_t *connection = stream->connection;
-    bp_engine_t *engine = connection->engine;
-    uint64_t window = engine->config.stream_window;
-    uint64_t target = stream->consumed + window;
-    if (!stream->can_receive || target < stream->limit + window / 2) {
-        return;
-    }
-    if (connection->unread >= engine->config.connection_window) {
-        connection->starved = true;
-        return;
-    }
-    /* The library counts from what it has delivered, we from what was used up. */
-    uint64_t ahead = target - stream->delivered;
-    if (engine->pq->picoquic_open_flow_control(connection->cnx, stream->id, ahead) == 0) {
-        stream->limit = target;
-    }
 }
 
 int
@@ -381,17 +423,30 @@ bp_stream_consumed(bp_engine_t *engine, uint64_t handle, uint64_t length)
     if (length > stream->delivered - stream->consumed) {
         return BP_E_ARGUMENT;
     }
-    bp_connection_t *connection = stream->connection;
     stream->consumed += length;
-    connection->unread -= length;
+    unread_less(stream->connection, length);
     give_credit(stream);
-    if (connection->starved && connection->unread <= engine->config.connection_window / 2) {
-        connection->starved = false;
-        for (bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
-            give_credit(s);
-        }
-    }
     return BP_OK;
+}
+
+/*
+ * Reset our direction. What is already in packets still arrives (RESET_STREAM_AT): the
+ * library gives neither connection credit nor a new stream for bytes that never do.
+ */
+void
+bp_stream_give_up(bp_stream_t *stream, uint64_t code)
+{
+    const bp_picoquic_t *pq = stream->connection->engine->pq;
+    bp_pq_cnx_t *cnx = stream->connection->cnx;
+    stream->can_send = false;
+    stream->active = false;
+    discard_queue(stream);
+    if (pq->picoquic_reset_stream_at(cnx, stream->id, code, stream->sent) != 0) {
+        /* The peer does not know the extension. */
+        (void)pq->picoquic_reset_stream(cnx, stream->id, code);
+    }
+    /* picoquic forgets its pointer to us on reset; without it RELEASED would never come. */
+    (void)pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
 }
 
 int
@@ -405,13 +460,7 @@ bp_stream_reset(bp_engine_t *engine, uint64_t handle, uint64_t code)
         return BP_E_STATE;
     }
     bp_clock_refresh(engine);
-    stream->can_send = false;
-    stream->active = false;
-    bp_stream_discard_queue(stream);
-    bp_pq_cnx_t *cnx = stream->connection->cnx;
-    (void)engine->pq->picoquic_reset_stream(cnx, stream->id, code);
-    /* picoquic forgets its pointer to us on reset; without it RELEASED would never come. */
-    (void)engine->pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+    bp_stream_give_up(stream, code);
     return BP_OK;
 }
 
@@ -426,12 +475,13 @@ bp_stream_stop_sending(bp_engine_t *engine, uint64_t handle, uint64_t code)
         return BP_E_STATE;
     }
     bp_clock_refresh(engine);
-    stream->can_receive = false;
-    stream->connection->unread -= stream->delivered - stream->consumed;
-    stream->consumed = stream->delivered;
     bp_pq_cnx_t *cnx = stream->connection->cnx;
     (void)engine->pq->picoquic_stop_sending(cnx, stream->id, code);
     (void)engine->pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+    stream->can_receive = false;
+    uint64_t unread = stream->delivered - stream->consumed;
+    stream->consumed = stream->delivered;
+    unread_less(stream->connection, unread);
     return BP_OK;
 }
 

@@ -453,8 +453,13 @@ push_source(pair_t *pair, pair_source_t *source)
 pair_source_t *
 pair_send(pair_t *pair, int side, uint64_t stream, uint64_t bytes, bool fin)
 {
-    CHECK(pair->source_count < PAIR_SOURCES_MAX);
-    pair_source_t *source = &pair->sources[pair->source_count++];
+    int slot = 0;
+    while (slot < pair->source_count && !pair->sources[slot].done) {
+        slot++;
+    }
+    pair->source_count += slot == pair->source_count;
+    CHECK(slot < PAIR_SOURCES_MAX);
+    pair_source_t *source = &pair->sources[slot];
     *source = (pair_source_t){
         .side = side, .stream = stream, .left = bytes, .fin = fin, .state = stream * 977 + 13};
     push_source(pair, source);

@@ -158,6 +158,7 @@ pair_stream_t *pair_stream(pair_t *pair, int side, uint64_t handle);
 pair_stream_t *pair_stream_by_id(pair_t *pair, int side, uint64_t id);
 
 uint64_t pair_open(pair_t *pair, int side, uint64_t connection, int uni);
+/* Fill a stream with bytes; what is returned stays valid until the next pair_send. */
 pair_source_t *pair_send(pair_t *pair, int side, uint64_t stream, uint64_t bytes, bool fin);
 
 #endif

@@ -196,23 +196,40 @@ stop_sending_is_answered_with_a_reset_of_the_same_code(void)
     pair_free(&pair);
 }
 
+static bool
+drop_the_first(pair_t *p, int side, const uint8_t *bytes, size_t length, void *context)
+{
+    int *left = context;
+    (void)p;
+    (void)bytes;
+    (void)length;
+    return side != 0 || --*left < 0;
+}
+
 static void
 stop_sending_may_be_the_first_thing_heard_of_a_stream(void)
 {
+    int left = 1;
     start();
     uint64_t stream = pair_open(&pair, 0, client, 0);
+    CHECK(write_text(0, stream, "lost once", 0) > 0);
+    pair.tap = drop_the_first;
+    pair.context = &left;
+    pair_pump(&pair);
     CHECK_EQUAL(bp_stream_stop_sending(engine(0), stream, 9), BP_OK);
-    pair_run(&pair, PAIR_SECOND);
+    pair_run(&pair, 10 * PAIR_MS);
     pair_stream_t *far = pair_stream_by_id(&pair, 1, 0);
     CHECK(far != NULL);
     CHECK_EQUAL(far->news, 1);
     CHECK_EQUAL(far->stops, 1);
     CHECK_EQUAL(far->stop_code, 9);
+    CHECK_EQUAL(far->received, 0);
     CHECK_EQUAL(write_text(1, far->handle, "unwanted", 0), BP_E_STATE);
     uint64_t far_handle = far->handle;
-    CHECK(write_text(0, stream, "still mine", 1) > 0);
+    CHECK(write_text(0, stream, ", still mine", 1) > 0);
     pair_run(&pair, PAIR_SECOND);
-    CHECK_EQUAL(pair_stream(&pair, 1, far_handle)->received, 10);
+    CHECK_EQUAL(pair_stream(&pair, 1, far_handle)->received, 21);
+    CHECK_EQUAL(pair_stream(&pair, 1, far_handle)->news, 1);
     CHECK_EQUAL(pair_stream(&pair, 0, stream)->releases, 1);
     CHECK_EQUAL(pair_stream(&pair, 1, far_handle)->releases, 1);
     pair_free(&pair);
