@@ -35,6 +35,7 @@ on_data(bp_connection_t *connection, uint64_t id, const uint8_t *bytes, size_t l
     }
     if (!stream->can_receive) {
         /* We asked the peer to stop; what was under way is dropped, and credited at once. */
+        bp_stream_stop(stream);
         stream->delivered += length;
         stream->consumed += length;
         return 0;

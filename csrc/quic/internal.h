@@ -45,6 +45,9 @@ struct bp_stream {
     uint64_t delivered; /* bytes handed to the application as events */
     uint64_t consumed;  /* of these, bytes it has used up */
     uint64_t limit;     /* flow-control limit last given to the peer */
+    uint64_t stop_code; /* of a STOP_SENDING to send once the peer knows the stream */
+    bool known;         /* the peer has heard of it */
+    bool stop_due;
     bool controlled;    /* its flow control is ours */
     bool can_send;
     bool can_receive;
@@ -190,6 +193,7 @@ uint64_t bp_stream_handle(const bp_stream_t *stream);
 bp_stream_t *bp_stream_find(const bp_engine_t *engine, uint64_t handle);
 bp_stream_t *bp_stream_take(bp_connection_t *connection, uint64_t id);
 void bp_stream_drop(bp_stream_t *stream);
+void bp_stream_stop(bp_stream_t *stream);
 void bp_stream_give_up(bp_stream_t *stream, uint64_t code);
 void bp_stream_give_credits(bp_connection_t *connection);
 void bp_stream_recycle(bp_engine_t *engine);

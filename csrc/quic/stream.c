@@ -83,6 +83,7 @@ bp_stream_take(bp_connection_t *connection, uint64_t id)
     stream->limit = engine->config.stream_window_first;
     stream->can_send = ours || !one_way;
     stream->can_receive = !ours || !one_way;
+    stream->known = !ours;
     stream->next = connection->streams;
     if (connection->streams != NULL) {
         connection->streams->previous = stream;
@@ -270,12 +271,45 @@ room(bp_stream_t *stream)
 }
 
 /*
+ * Make place for extra bytes behind the live ones. Half as much again stays free, so that
+ * a queue that never drains is not moved for every few bytes written to it.
+ */
+static int
+make_place(bp_stream_t *stream, size_t live, size_t extra)
+{
+    size_t wanted = live + extra + live / 2;
+    if (wanted <= stream->capacity) {
+        memmove(stream->buffer, stream->buffer + stream->head, stream->capacity - stream->head);
+    } else {
+        size_t capacity = stream->capacity == 0 ? BP_STREAM_BUFFER_FIRST : stream->capacity;
+        while (capacity < wanted) {
+            capacity *= 2;
+        }
+        uint8_t *buffer = malloc(capacity);
+        if (buffer == NULL) {
+            return BP_E_MEMORY;
+        }
+        if (stream->capacity > 0) {
+            memcpy(buffer, stream->buffer + stream->head, stream->capacity - stream->head);
+        }
+        free(stream->buffer);
+        stream->buffer = buffer;
+        stream->capacity = (uint32_t)capacity;
+    }
+    stream->head = 0;
+    stream->tail = (uint32_t)live;
+    return BP_OK;
+}
+
+/*
  * bp_stream_reserve - lend a contiguous place behind the queued bytes.
  *
  * Requires  keep bytes written behind the queue since the last commit are still
  *           wanted (a frame under construction).
- * Ensures   *place points at those keep bytes, followed by room for n more.
- * Returns   BP_OK, BP_E_GONE, BP_E_STATE, BP_E_FULL, BP_E_MEMORY.
+ * Ensures   *place points at those keep bytes, followed by room for n more. It holds
+ *           until the next call about this stream, or bp_engine_send.
+ * Returns   BP_OK, BP_E_GONE, BP_E_STATE, BP_E_FULL, BP_E_ARGUMENT (keep exceeds what
+ *           was lent), BP_E_MEMORY.
  */
 int
 bp_stream_reserve(bp_engine_t *engine, uint64_t handle, size_t keep, size_t n, uint8_t **out)
@@ -288,34 +322,21 @@ bp_stream_reserve(bp_engine_t *engine, uint64_t handle, size_t keep, size_t n, u
         return BP_E_STATE;
     }
     size_t live = queued(stream);
-    size_t wanted = live + keep + n;
-    if (keep > engine->config.send_max || n > engine->config.send_max ||
-        wanted > engine->config.send_max) {
+    size_t max = engine->config.send_max;
+    if (keep > max || n > max || live + keep + n > max) {
         return BP_E_FULL;
     }
-    if (stream->capacity - stream->tail < keep + n) {
-        if (stream->head >= live + keep && stream->capacity >= wanted) {
-            memmove(stream->buffer, stream->buffer + stream->head, live + keep);
-        } else {
-            size_t capacity = stream->capacity == 0 ? BP_STREAM_BUFFER_FIRST : stream->capacity;
-            while (capacity < wanted) {
-                capacity *= 2;
-            }
-            uint8_t *buffer = malloc(capacity);
-            if (buffer == NULL) {
-                return BP_E_MEMORY;
-            }
-            if (live + keep > 0) {
-                memcpy(buffer, stream->buffer + stream->head, live + keep);
-            }
-            free(stream->buffer);
-            stream->buffer = buffer;
-            stream->capacity = (uint32_t)capacity;
-        }
-        stream->head = 0;
-        stream->tail = (uint32_t)live;
+    if (keep > stream->capacity - stream->tail) {
+        return BP_E_ARGUMENT;
     }
-    *out = stream->buffer + stream->tail;
+    if (keep + n > stream->capacity - stream->tail) {
+        int status = make_place(stream, live, keep + n);
+        if (status != BP_OK) {
+            return status;
+        }
+    }
+    /* Without a buffer nothing was asked for, and NULL has no offset. */
+    *out = stream->buffer == NULL ? NULL : stream->buffer + stream->tail;
     return BP_OK;
 }
 
@@ -341,7 +362,7 @@ activate(bp_stream_t *stream)
  *
  * Requires  bp_stream_reserve lent at least n bytes and nothing else touched the
  *           stream since.
- * Returns   as bp_stream_write.
+ * Returns   as bp_stream_write, or BP_E_ARGUMENT (more than the buffer holds).
  */
 int64_t
 bp_stream_commit(bp_engine_t *engine, uint64_t handle, size_t n, int fin)
@@ -349,6 +370,12 @@ bp_stream_commit(bp_engine_t *engine, uint64_t handle, size_t n, int fin)
     bp_stream_t *stream = bp_stream_find(engine, handle);
     if (stream == NULL) {
         return BP_E_GONE;
+    }
+    if (!stream->can_send || stream->fin_queued) {
+        return BP_E_STATE;
+    }
+    if (n > stream->capacity - stream->tail) {
+        return BP_E_ARGUMENT;
     }
     if (!stream->active) {
         bp_clock_refresh(engine);
@@ -399,6 +426,10 @@ bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
     stream->active = more;
     if (fin) {
         stream->can_send = false;
+    }
+    if (!stream->known && (n > 0 || fin)) {
+        stream->known = true;
+        bp_stream_stop(stream);
     }
     if (stream->head == stream->tail) {
         stream->head = 0;
@@ -464,6 +495,24 @@ bp_stream_reset(bp_engine_t *engine, uint64_t handle, uint64_t code)
     return BP_OK;
 }
 
+/*
+ * Send the STOP_SENDING that is due, if one is. To name a stream the peer has no room for
+ * yet would end the connection, so this waits until the peer knows the stream.
+ */
+void
+bp_stream_stop(bp_stream_t *stream)
+{
+    if (!stream->stop_due) {
+        return;
+    }
+    const bp_picoquic_t *pq = stream->connection->engine->pq;
+    bp_pq_cnx_t *cnx = stream->connection->cnx;
+    stream->stop_due = false;
+    (void)pq->picoquic_stop_sending(cnx, stream->id, stream->stop_code);
+    /* As on reset. */
+    (void)pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+}
+
 int
 bp_stream_stop_sending(bp_engine_t *engine, uint64_t handle, uint64_t code)
 {
@@ -475,10 +524,12 @@ bp_stream_stop_sending(bp_engine_t *engine, uint64_t handle, uint64_t code)
         return BP_E_STATE;
     }
     bp_clock_refresh(engine);
-    bp_pq_cnx_t *cnx = stream->connection->cnx;
-    (void)engine->pq->picoquic_stop_sending(cnx, stream->id, code);
-    (void)engine->pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
     stream->can_receive = false;
+    stream->stop_due = true;
+    stream->stop_code = code;
+    if (stream->known) {
+        bp_stream_stop(stream);
+    }
     uint64_t unread = stream->delivered - stream->consumed;
     stream->consumed = stream->delivered;
     unread_less(stream->connection, unread);

@@ -236,6 +236,48 @@ stop_sending_may_be_the_first_thing_heard_of_a_stream(void)
 }
 
 static void
+a_stream_the_peer_has_no_room_for_yet_can_be_refused_and_reset(void)
+{
+    enum { ROOM = 100, MORE = 4 };
+    uint64_t streams[ROOM + MORE];
+    start();
+    pair_run(&pair, PAIR_SECOND);
+    for (int i = 0; i < ROOM + MORE; i++) {
+        streams[i] = pair_open(&pair, 0, client, 0);
+        CHECK(i >= ROOM || write_text(0, streams[i], "x", 0) > 0);
+    }
+    CHECK_EQUAL(bp_stream_stop_sending(engine(0), streams[ROOM], 7), BP_OK);
+    CHECK(write_text(0, streams[ROOM], "y", 1) > 0);
+    CHECK_EQUAL(bp_stream_stop_sending(engine(0), streams[ROOM + 1], 8), BP_OK);
+    CHECK_EQUAL(bp_stream_reset(engine(0), streams[ROOM + 1], 8), BP_OK);
+    pair_run(&pair, PAIR_SECOND);
+    CHECK(!pair_connection(&pair, 0, client)->closed);
+    CHECK_EQUAL(pair.sides[1].stream_count, ROOM);
+
+    for (size_t i = 0; i < ROOM; i++) {
+        CHECK(write_text(0, streams[i], "", 1) > 0);
+        CHECK(write_text(1, pair.sides[1].streams[i].handle, "", 1) > 0);
+    }
+    pair_run(&pair, PAIR_SECOND);
+    pair_stream_t *stopped = pair_stream_by_id(&pair, 1, 4 * ROOM);
+    CHECK(stopped != NULL && stopped->stops == 1 && stopped->stop_code == 7);
+    CHECK_EQUAL(stopped->received, 1);
+    CHECK_EQUAL(pair_stream(&pair, 0, streams[ROOM])->releases, 1);
+    pair_stream_t *reset = pair_stream_by_id(&pair, 1, 4 * (ROOM + 1));
+    CHECK(reset != NULL && reset->resets == 1 && reset->reset_code == 8);
+    /* Nobody sends there unless the peer begins, and then it is told. */
+    uint64_t far = reset->handle;
+    CHECK(write_text(1, far, "anyone?", 0) > 0);
+    pair_run(&pair, PAIR_SECOND);
+    CHECK_EQUAL(pair_stream(&pair, 1, far)->stops, 1);
+    CHECK_EQUAL(pair_stream(&pair, 1, far)->stop_code, 8);
+    CHECK_EQUAL(pair_stream(&pair, 0, streams[ROOM + 1])->received, 0);
+    CHECK_EQUAL(pair_stream(&pair, 0, streams[ROOM + 1])->releases, 1);
+    CHECK(!pair_connection(&pair, 0, client)->closed);
+    pair_free(&pair);
+}
+
+static void
 the_wrong_half_of_a_one_way_stream_is_refused(void)
 {
     start();
@@ -395,6 +437,7 @@ main(void)
     RUN(a_stream_that_was_only_reset_is_announced_by_its_reset);
     RUN(stop_sending_is_answered_with_a_reset_of_the_same_code);
     RUN(stop_sending_may_be_the_first_thing_heard_of_a_stream);
+    RUN(a_stream_the_peer_has_no_room_for_yet_can_be_refused_and_reset);
     RUN(the_wrong_half_of_a_one_way_stream_is_refused);
     RUN(nothing_is_opened_or_written_before_connected);
     RUN(stale_and_invented_handles_are_gone);
