@@ -35,7 +35,7 @@ from bench.workload import Figures, Work
 
 __all__ = ["FULL", "QUICK", "Step", "main"]
 
-RETRIES_MAX = 40
+RETRIES_MAX = 20
 """Samples of one run that may be repeated because others used the machine."""
 
 RETRIES_OF_ONE_MAX = 2
