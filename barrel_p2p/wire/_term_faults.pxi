@@ -100,3 +100,56 @@ cdef int term_raise(TermFault *fault, bint reading, object peer) except -1:
 cdef void term_forget(TermFault *fault) noexcept:
     Py_XDECREF(fault.where)
     fault.where = NULL
+
+
+cdef PyObject *_where(Writer *w) noexcept:
+    # Only exact types are shown by value: another's repr could run code that changes
+    # the containers we stand in.
+    cdef PyObject *text = NULL
+    cdef object shown
+    try:
+        shown = _path_of(w)
+        if w.offender != NULL:
+            shown += f" is {_article(Py_TYPE(w.offender).tp_name.decode())}"
+        text = <PyObject *>shown
+        Py_INCREF(text)
+    except MemoryError:
+        text = NULL
+    return text
+
+
+cdef str _article(str noun):
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
+cdef str _path_of(Writer *w):
+    cdef list parts = []
+    cdef int first = 0 if w.depth <= PATH_PARTS else w.depth - PATH_PARTS
+    cdef int i
+    cdef OutFrame *f
+    for i in range(first, w.depth):
+        f = &w.stack[i]
+        if f.kind == OUT_SET:
+            parts.append(f"{{{_label(f.key)}}}")
+        elif f.kind == OUT_DICT:
+            if f.key != NULL:
+                parts.append(f".key({_label(f.key)})")
+            else:
+                parts.append(f"[{_label(f.shown)}]")
+        else:
+            parts.append(f"[{f.at - 1}]")
+    return ("value..." if first else "value") + "".join(parts)
+
+
+cdef str _label(PyObject *key):
+    cdef PyTypeObject *kind = NULL
+    if key == NULL:
+        return ""
+    kind = Py_TYPE(key)
+    if kind == &PyUnicode_Type or kind == &PyBytes_Type:
+        return repr((<object>key)[:32])
+    if kind == &PyLong_Type and bp_long_is_compact(key):
+        return repr(<object>key)
+    if kind == <PyTypeObject *>Atom or kind == &PyFloat_Type:
+        return repr(<object>key)
+    return f"<{kind.tp_name.decode()}>"

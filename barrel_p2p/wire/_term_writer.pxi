@@ -34,7 +34,7 @@ cdef struct Writer:
     uint8_t *end
     size_t from_         # offset of the term in out
     size_t bytes_max
-    uint64_t steps
+    Tally tally
     uint64_t got
     uint64_t limit
     PyObject *child
@@ -61,6 +61,7 @@ cdef int _write_term(
     w.bytes_max = limits.bytes_max
     w.depth_max = limits.depth_max
     w.key_only = key_only
+    w.tally.memory_max = UINT64_MAX
     w.stack = stack
     pos = _room(&w, w.pos, HEAD)
     if pos != NULL:
@@ -211,178 +212,6 @@ cdef uint8_t *_write_rare(
     return _stop(w, pos, BP_E_TERM_TYPE, value)
 
 
-cdef uint8_t *_write_str(Writer *w, uint8_t *pos, PyObject *value) noexcept:
-    cdef Py_ssize_t size
-    cdef const char *text
-    if PyUnicode_IS_COMPACT_ASCII(value):
-        size = PyUnicode_GET_LENGTH(value)
-        text = <const char *>PyUnicode_DATA(value)
-    else:
-        text = PyUnicode_AsUTF8AndSize(value, &size)
-        if text == NULL:
-            return _stop_text(w, pos, value)
-    if size > 255:
-        return _write_run(w, pos, BP_TAG_STR, <const uint8_t *>text, <size_t>size)
-    pos[0] = BP_TAG_SMALL_STR
-    pos[1] = <uint8_t>size
-    return _write_short(w, pos + 2, <const uint8_t *>text, <size_t>size)
-
-
-cdef inline uint8_t *_write_short(
-    Writer *w, uint8_t *pos, const uint8_t *data, size_t size
-) noexcept:
-    # Bytes after a head of two that _write made room for.
-    if size <= HEAD - 2:
-        bp_short_copy(pos, data, size)
-        return pos + size
-    pos = _room(w, pos, size)
-    if pos != NULL:
-        memcpy(pos, data, size)
-        pos += size
-    return pos
-
-
-cdef uint8_t *_write_run(
-    Writer *w, uint8_t *pos, int tag, const uint8_t *data, size_t size
-) noexcept:
-    if size > w.bytes_max:
-        w.got = size
-        w.limit = w.bytes_max
-        return _stop(w, pos, BP_E_TERM_BYTES, NULL)
-    pos = _room(w, pos, 5 + size)
-    if pos == NULL:
-        return NULL
-    pos[0] = <uint8_t>tag
-    bp_put32(pos + 1, <uint32_t>size)
-    memcpy(pos + 5, data, size)
-    return pos + 5 + size
-
-
-cdef uint8_t *_write_int(Writer *w, uint8_t *pos, PyObject *value) noexcept:
-    cdef long long number
-    cdef int overflow = 0
-    cdef uint64_t magnitude
-    cdef unsigned width
-    if bp_long_is_compact(value):
-        number = bp_long_compact(value)
-    else:
-        number = PyLong_AsLongLongAndOverflow(value, &overflow)
-    if overflow:
-        return _write_big(w, pos, value, overflow < 0)
-    if 0 <= number <= 255:
-        pos[0] = BP_TAG_SMALL_INTEGER
-        pos[1] = <uint8_t>number
-        return pos + 2
-    if -2147483648 <= number <= 2147483647:
-        pos[0] = BP_TAG_INTEGER
-        bp_put32(pos + 1, <uint32_t>number)
-        return pos + 5
-    magnitude = <uint64_t>number
-    if number < 0:
-        magnitude = 0 - magnitude
-    width = bp_width(magnitude)
-    pos[0] = BP_TAG_SMALL_BIG
-    pos[1] = <uint8_t>width
-    pos[2] = number < 0
-    bp_put64_little(pos + 3, magnitude)
-    return pos + 3 + width
-
-
-cdef uint8_t *_write_big(
-    Writer *w, uint8_t *pos, PyObject *value, bint negative
-) noexcept:
-    cdef PyObject *magnitude = PyNumber_Absolute(value)
-    cdef uint64_t bits
-    cdef size_t size
-    if magnitude == NULL:
-        return _stop(w, pos, BP_E_TERM_ALLOC, NULL)
-    bits = bp_long_bits(magnitude)
-    size = <size_t>((bits + 7) // 8)
-    if bits == UINT64_MAX:
-        pos = _stop(w, pos, BP_E_TERM_ALLOC, NULL)
-    elif bits > <uint64_t>_int_bits_max:
-        w.got = bits
-        w.limit = <uint64_t>_int_bits_max
-        pos = _stop(w, pos, BP_E_TERM_INT, NULL)
-    else:
-        pos = _room(w, pos, 6 + size)
-    if pos != NULL:
-        pos = _write_big_head(pos, size, negative)
-        if bp_long_store(magnitude, pos, size) != 0:
-            pos = _stop(w, pos, BP_E_TERM_ALLOC, NULL)
-        else:
-            pos += size
-    Py_DECREF(magnitude)
-    return pos
-
-
-cdef uint8_t *_write_big_head(uint8_t *pos, size_t size, bint negative) noexcept:
-    if size <= 255:
-        pos[0] = BP_TAG_SMALL_BIG
-        pos[1] = <uint8_t>size
-        pos[2] = negative
-        return pos + 3
-    pos[0] = BP_TAG_LARGE_BIG
-    bp_put32(pos + 1, <uint32_t>size)
-    pos[5] = negative
-    return pos + 6
-
-
-cdef uint8_t *_write_atom(Writer *w, uint8_t *pos, PyObject *name) noexcept:
-    cdef Py_ssize_t size
-    cdef const char *text
-    if PyUnicode_IS_COMPACT_ASCII(name):
-        size = PyUnicode_GET_LENGTH(name)
-        text = <const char *>PyUnicode_DATA(name)
-    else:
-        text = PyUnicode_AsUTF8AndSize(name, &size)
-        if text == NULL:
-            return _stop_text(w, pos, name)
-    if size > 255:
-        pos = _room(w, pos, 3 + <size_t>size)
-        if pos == NULL:
-            return NULL
-        pos[0] = BP_TAG_ATOM_UTF8
-        bp_put16(pos + 1, <uint16_t>size)
-        memcpy(pos + 3, text, <size_t>size)
-        return pos + 3 + size
-    pos[0] = BP_TAG_SMALL_ATOM_UTF8
-    pos[1] = <uint8_t>size
-    return _write_short(w, pos + 2, <const uint8_t *>text, <size_t>size)
-
-
-cdef uint8_t *_write_pid(Writer *w, uint8_t *pos, Pid pid) noexcept:
-    pos[0] = BP_TAG_NEW_PID
-    pos = _room(w, pos + 1, HEAD)
-    if pos != NULL:
-        pos = _write_atom(w, pos, <PyObject *>pid.node)
-    if pos != NULL:
-        pos = _room(w, pos, HEAD)
-    if pos == NULL:
-        return NULL
-    bp_put32(pos, <uint32_t>pid.id)
-    bp_put32(pos + 4, <uint32_t>(pid.id >> 32))
-    bp_put32(pos + 8, pid.creation)
-    return pos + 12
-
-
-cdef uint8_t *_write_ref(Writer *w, uint8_t *pos, Ref ref) noexcept:
-    cdef int i
-    pos[0] = BP_TAG_NEWER_REFERENCE
-    bp_put16(pos + 1, ref.word_count)
-    pos = _room(w, pos + 3, HEAD)
-    if pos != NULL:
-        pos = _write_atom(w, pos, <PyObject *>ref.node)
-    if pos != NULL:
-        pos = _room(w, pos, HEAD)
-    if pos == NULL:
-        return NULL
-    bp_put32(pos, ref.creation)
-    for i in range(ref.word_count):
-        bp_put32(pos + 4 + 4 * i, ref.word[i])
-    return pos + 4 + 4 * ref.word_count
-
-
 cdef uint8_t *_open_out(Writer *w) noexcept:
     # Write the head of w.child and push its frame, unless it is empty.
     cdef PyObject *box = w.child
@@ -476,8 +305,9 @@ cdef uint8_t *_push_set(
 
 cdef int _count_out(Writer *w, OutFrame *f, uint8_t *pos) noexcept:
     cdef size_t at = pos - w.out.base
+    cdef size_t weight = (at - f.key_from) << (NESTED_SHIFT if f.nested else 0)
     cdef int code = _count_key(
-        &f.probe, f.key, f.nested, at - f.key_from, at - w.from_, &w.steps
+        &f.probe, f.key, f.size, weight, at - w.from_, &w.tally
     )
     if code != BP_TERM_OK:
         _stop(w, pos, code, NULL)
@@ -529,7 +359,7 @@ cdef int _judge_out(Writer *w, const TermLimits *limits) noexcept:
         w.got = size
         w.limit = w.bytes_max
     elif _is_weighed(size, limits):
-        w.code = _weigh(w.out.base + w.from_, size, limits, &fault)
+        w.code = _weigh(w.out.base + w.from_, size, limits, &w.tally, &fault)
         w.got = fault.got
         w.limit = fault.limit
     return w.code
@@ -550,56 +380,3 @@ cdef void _fault_out(Writer *w, TermFault *fault) noexcept:
             Py_DECREF(w.stack[w.depth].box)
         if w.stack[w.depth].probing:
             bp_key_probe_clear(&w.stack[w.depth].probe)
-
-
-cdef PyObject *_where(Writer *w) noexcept:
-    # Only exact types are shown by value: another's repr could run code that changes
-    # the containers we stand in.
-    cdef PyObject *text = NULL
-    cdef object shown
-    try:
-        shown = _path_of(w)
-        if w.offender != NULL:
-            shown += f" is {_article(Py_TYPE(w.offender).tp_name.decode())}"
-        text = <PyObject *>shown
-        Py_INCREF(text)
-    except MemoryError:
-        text = NULL
-    return text
-
-
-cdef str _article(str noun):
-    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
-
-
-cdef str _path_of(Writer *w):
-    cdef list parts = []
-    cdef int first = 0 if w.depth <= PATH_PARTS else w.depth - PATH_PARTS
-    cdef int i
-    cdef OutFrame *f
-    for i in range(first, w.depth):
-        f = &w.stack[i]
-        if f.kind == OUT_SET:
-            parts.append(f"{{{_label(f.key)}}}")
-        elif f.kind == OUT_DICT:
-            if f.key != NULL:
-                parts.append(f".key({_label(f.key)})")
-            else:
-                parts.append(f"[{_label(f.shown)}]")
-        else:
-            parts.append(f"[{f.at - 1}]")
-    return ("value..." if first else "value") + "".join(parts)
-
-
-cdef str _label(PyObject *key):
-    cdef PyTypeObject *kind = NULL
-    if key == NULL:
-        return ""
-    kind = Py_TYPE(key)
-    if kind == &PyUnicode_Type or kind == &PyBytes_Type:
-        return repr((<object>key)[:32])
-    if kind == &PyLong_Type and bp_long_is_compact(key):
-        return repr(<object>key)
-    if kind == <PyTypeObject *>Atom or kind == &PyFloat_Type:
-        return repr(<object>key)
-    return f"<{kind.tp_name.decode()}>"

@@ -118,6 +118,7 @@ cdef extern from "codec/term_weigh.h":
     int bp_term_weigh(
         const uint8_t *data, size_t size, bp_term_weight_t *weight
     ) noexcept
+    uint64_t bp_term_late_memory(uint64_t keys) noexcept
 
 cdef extern from "codec/key_probe.h":
     ctypedef enum bp_probe_kind_t:
@@ -127,6 +128,7 @@ cdef extern from "codec/key_probe.h":
         pass
     void bp_key_probe_init(bp_key_probe_t *p, bp_probe_kind_t kind) noexcept
     void bp_key_probe_add_secret(bp_key_probe_t *p) noexcept
+    bint bp_key_probe_is_late(const bp_key_probe_t *p) noexcept
     int bp_key_probe_add(
         bp_key_probe_t *p, int64_t hash, uint64_t weight, uint64_t steps_max,
         uint64_t *steps
@@ -143,6 +145,12 @@ cdef enum:
     NESTED_SHIFT = 8     # comparing sets looks keys up again, level upon level
     PATH_PARTS = 12      # innermost containers that an error text names
     SCRATCH_KEPT = 262144
+
+# What a term has cost so far. A term too short to be weighed has no memory_max.
+cdef struct Tally:
+    uint64_t steps
+    uint64_t memory
+    uint64_t memory_max
 
 cdef TermLimits _default_limits
 _default_limits.bytes_max = _limits.TERM_BYTES_MAX
@@ -175,7 +183,9 @@ cdef uint8_t *_scratch = NULL
 cdef size_t _scratch_room = 0
 
 include "_term_reader.pxi"
+include "_term_scalars_in.pxi"
 include "_term_writer.pxi"
+include "_term_scalars_out.pxi"
 include "_term_faults.pxi"
 
 
@@ -342,32 +352,35 @@ cdef inline bint _is_weighed(size_t size, const TermLimits *limits) noexcept:
 
 
 cdef int _weigh(
-    const uint8_t *data, size_t size, const TermLimits *limits, TermFault *fault
+    const uint8_t *data, size_t size, const TermLimits *limits, Tally *tally,
+    TermFault *fault
 ) noexcept:
+    # What tally holds already is added; afterwards it says how much more may come.
     cdef bp_term_weight_t weight
-    cdef uint64_t memory_max = limits.memory_max
-    if memory_max == 0:
-        memory_max = max(_memory_free, _memory_per_byte * size)
+    tally.memory_max = limits.memory_max
+    if tally.memory_max == 0:
+        tally.memory_max = max(_memory_free, _memory_per_byte * size)
     fault.code = bp_term_weigh(data + 1, size - 1, &weight)
     fault.offset = weight.offset + 1
     fault.tag = data[fault.offset] if fault.offset < size else -1
     fault.got = weight.count
     fault.limit = size - fault.offset
     fault.where = NULL
+    tally.memory += weight.memory
     if fault.code == BP_TERM_OK and weight.nodes > _nodes_max:
         fault.code = BP_E_TERM_NODES
         fault.got = weight.nodes
         fault.limit = _nodes_max
-    if fault.code == BP_TERM_OK and weight.memory > memory_max:
+    if fault.code == BP_TERM_OK and tally.memory > tally.memory_max:
         fault.code = BP_E_TERM_MEMORY
-        fault.got = weight.memory
-        fault.limit = memory_max
+        fault.got = tally.memory
+        fault.limit = tally.memory_max
     return fault.code
 
 
 cdef int _count_key(
-    bp_key_probe_t *probe, PyObject *key, bint nested, size_t weight, size_t offset,
-    uint64_t *steps
+    bp_key_probe_t *probe, PyObject *key, Py_ssize_t keys, size_t weight,
+    size_t offset, Tally *tally
 ) noexcept:
     # Only these four types have hashes that a peer can compute.
     cdef PyTypeObject *kind = Py_TYPE(key)
@@ -381,7 +394,11 @@ cdef int _count_key(
     hashed = PyObject_Hash(key)
     if hashed == -1:
         return BP_E_TERM_ALLOC
+    if bp_key_probe_is_late(probe):
+        tally.memory += bp_term_late_memory(<uint64_t>keys)
+        if tally.memory > tally.memory_max:
+            return BP_E_TERM_MEMORY
     return bp_key_probe_add(
-        probe, hashed, <uint64_t>weight << (NESTED_SHIFT if nested else 0),
-        _key_steps_free + _key_steps_per_byte * offset, steps
+        probe, hashed, weight, _key_steps_free + _key_steps_per_byte * offset,
+        &tally.steps
     )

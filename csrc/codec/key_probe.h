@@ -51,6 +51,15 @@ bp_key_probe_add_secret(bp_key_probe_t *p)
 }
 
 /*
+ * bp_key_probe_is_late - whether secret keys came first, and none that could be foreseen.
+ */
+static inline int
+bp_key_probe_is_late(const bp_key_probe_t *p)
+{
+    return p->keys == 0 && p->secret > 0;
+}
+
+/*
  * bp_key_probe_add - add the next key of a table, one whose hash a peer could choose.
  *
  * Requires  p initialised; hash is not -1, which CPython never returns.

@@ -11,7 +11,8 @@
 #define TUPLE_BYTES 40u
 #define DICT_BYTES 64u
 #define SET_BYTES 216u        /* eight entries are inline */
-#define ENTRY_BYTES 24u       /* a key, its hash, its value */
+#define ENTRY_BYTES 24u        /* a key, its hash, its value */
+#define STR_ENTRY_BYTES 16u    /* while all keys are str */
 #define SET_ENTRY_BYTES 16u
 #define BIG_BYTES 48u
 #define SMALL_OBJECT_BYTES 32u /* an int, a float */
@@ -20,8 +21,9 @@
 #define TEXT_BYTES 64u
 #define ATOM_BYTES 32u
 #define REFERENCE_BYTES 64u   /* also a pid */
-#define PROBE_KEY_BYTES 16u   /* a hash, in a table that doubles */
-#define PROBED_FROM 17u       /* smaller containers are not probed */
+#define PROBE_KEY_BYTES 16u /* a hash, in a table that doubles */
+#define PROBE_SLOT_BYTES 4u
+#define PASSING_FROM 128u /* what smaller containers need only while they fill is small */
 
 typedef struct {
     uint64_t skip;     /* bytes after the head that belong to the node itself */
@@ -43,38 +45,43 @@ text_memory(const uint8_t *p, uint64_t n)
     return TEXT_BYTES + n * (top >= 0xf0 ? 4 : 2);
 }
 
-/* Slots of a table that had slots for u keys and grows because they are used up. */
+/* A dict's table doubles when two thirds of its slots are used. */
 static uint64_t
-dict_slots_after(uint64_t used)
+dict_slots(uint64_t n)
 {
     uint64_t slots = 8;
-    while (slots < used * 3) {
+    while (slots * 2 / 3 < n) {
         slots *= 2;
     }
     return slots;
 }
 
 static uint64_t
-dict_table(uint64_t slots)
+dict_table(uint64_t slots, uint64_t entry)
 {
-    uint64_t index = slots <= 256 ? slots : slots <= 65536 ? 2 * slots : 4 * slots;
-    return 32 + index + slots * 2 / 3 * ENTRY_BYTES;
+    uint64_t index = slots < 256 ? slots : slots < 65536 ? 2 * slots : 4 * slots;
+    return 32 + index + slots * 2 / 3 * entry;
 }
 
-/* A dict of n keys, with the smaller table that is alive while the last one is filled. */
+/*
+ * A dict of n keys. The table before the last one is alive while its keys move, but the keys that
+ * come after the move, of which at most 256 take no memory, do not exist yet.
+ */
 static uint64_t
-dict_memory(uint64_t n)
+dict_memory(uint64_t n, uint64_t entry)
 {
-    uint64_t slots = 8;
-    uint64_t before = 0;
     if (n == 0) {
         return DICT_BYTES;
     }
-    while (slots * 2 / 3 < n) {
-        before = slots;
-        slots = dict_slots_after(slots * 2 / 3);
+    uint64_t slots = dict_slots(n);
+    uint64_t memory = DICT_BYTES + dict_table(slots, entry);
+    if (n < PASSING_FROM) {
+        return memory;
     }
-    return DICT_BYTES + dict_table(slots) + (before > 0 ? dict_table(before) : 0);
+    uint64_t before = dict_table(slots / 2, entry);
+    uint64_t moved = slots / 2 * 2 / 3;
+    uint64_t to_come = n > moved + 256 ? (n - moved - 256) * SMALL_OBJECT_BYTES : 0;
+    return memory + (before > to_come ? before - to_come : 0);
 }
 
 static uint64_t
@@ -91,17 +98,20 @@ set_memory(uint64_t n)
         }
     }
     return SET_BYTES + (slots > 8 ? slots * SET_ENTRY_BYTES : 0) +
-           (before > 8 ? before * SET_ENTRY_BYTES : 0);
+           (n < PASSING_FROM ? 0 : before * SET_ENTRY_BYTES);
 }
 
-/* What probing n keys takes, unless the first of them has a secret hash. */
 static uint64_t
-probe_memory(uint64_t n, const uint8_t *first, size_t left)
+probe_memory(uint64_t n)
 {
-    if (n < PROBED_FROM || left == 0) {
-        return 0;
-    }
-    switch (first[0]) {
+    return n < PASSING_FROM ? 0 : n * PROBE_KEY_BYTES + dict_slots(n) * PROBE_SLOT_BYTES;
+}
+
+/* Whether the key that starts at first has a hash that no peer can foresee. */
+static int
+is_secret(const uint8_t *first, size_t left)
+{
+    switch (left > 0 ? first[0] : BP_TAG_NIL) {
     case BP_TAG_SMALL_STR:
     case BP_TAG_STR:
     case BP_TAG_BINARY:
@@ -109,10 +119,25 @@ probe_memory(uint64_t n, const uint8_t *first, size_t left)
     case BP_TAG_ATOM_UTF8:
     case BP_TAG_NEW_PID:
     case BP_TAG_NEWER_REFERENCE:
-        return 0;
+        return 1;
     default:
-        return n * PROBE_KEY_BYTES + 4 * dict_slots_after(n);
+        return 0;
     }
+}
+
+static uint64_t
+map_memory(uint64_t n, const uint8_t *first, size_t left)
+{
+    int is_str = left > 0 && (first[0] == BP_TAG_SMALL_STR || first[0] == BP_TAG_STR);
+    return dict_memory(n, is_str ? STR_ENTRY_BYTES : ENTRY_BYTES) +
+           (is_secret(first, left) ? 0 : probe_memory(n));
+}
+
+uint64_t
+bp_term_late_memory(uint64_t keys)
+{
+    return probe_memory(keys) + dict_memory(keys, ENTRY_BYTES) -
+           dict_memory(keys, STR_ENTRY_BYTES);
 }
 
 /* Bytes after a tag that must be there before the node can be judged. */
@@ -256,11 +281,12 @@ judge_node(uint8_t tag, uint64_t n, const uint8_t *body, size_t left, bp_node_t 
         *node = (bp_node_t){0, n + 1, n * SLOT_BYTES};
         return BP_TERM_OK;
     case BP_TAG_MAP:
-        *node = (bp_node_t){0, 2 * n, dict_memory(n) + probe_memory(n, body, left)};
+        *node = (bp_node_t){0, 2 * n, map_memory(n, body, left)};
         return BP_TERM_OK;
     case BP_TAG_SET:
     case BP_TAG_FROZENSET:
-        *node = (bp_node_t){0, n, set_memory(n) + probe_memory(n, body, left)};
+        *node =
+            (bp_node_t){0, n, set_memory(n) + (is_secret(body, left) ? 0 : probe_memory(n))};
         return BP_TERM_OK;
     default:
         return BP_E_TERM_TAG;

@@ -5,6 +5,7 @@
  * grow many times over. Weighing it first refuses such a term before anything is allocated. The
  * weight follows the object sizes of 64-bit CPython 3.12 to 3.14, rounded to its allocator's 16
  * bytes, with the tables that exist while a dict or set grows, and the probes of untrusted keys.
+ * What a container's first key is, all of its keys are taken to be.
  */
 #ifndef BP_CODEC_TERM_WEIGH_H
 #define BP_CODEC_TERM_WEIGH_H
@@ -36,5 +37,11 @@ typedef struct {
  * Owns      nothing. Safe without the GIL.
  */
 int bp_term_weigh(const uint8_t *data, size_t size, bp_term_weight_t *weight);
+
+/*
+ * bp_term_late_memory - what a map or set of that many keys weighs more than bp_term_weigh says
+ * when its first key is one of secret hash and a later one is not.
+ */
+uint64_t bp_term_late_memory(uint64_t keys);
 
 #endif

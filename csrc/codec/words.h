@@ -117,7 +117,7 @@ bp_half(const uint8_t *p)
     return v;
 }
 
-/* Any n < 8 bytes as one word that determines them, given n. */
+/* Any n < 8 bytes as one word that holds each of them, at places given by n. */
 static inline uint64_t
 bp_partial_word(const uint8_t *p, size_t n)
 {
@@ -134,13 +134,12 @@ static inline int
 bp_is_ascii(const uint8_t *p, size_t n)
 {
     const uint64_t high = 0x8080808080808080u;
-    uint64_t seen = 0;
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        seen |= bp_word(p + i);
+    if (n < 8) {
+        return (bp_partial_word(p, n) & high) == 0;
     }
-    for (; i < n; i++) {
-        seen |= p[i];
+    uint64_t seen = bp_word(p + n - 8);
+    for (size_t i = 0; i + 8 < n; i += 8) {
+        seen |= bp_word(p + i);
     }
     return (seen & high) == 0;
 }
