@@ -173,6 +173,7 @@ bp_engine_free(bp_engine_t *engine)
     }
     bp_udp_close(engine);
     bp_stream_free_slabs(engine);
+    bp_buffer_free_spares(engine);
     for (uint32_t i = 0; engine->connections != NULL && i < engine->connection_top; i++) {
         free(engine->connections[i].certificate);
     }

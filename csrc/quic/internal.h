@@ -23,6 +23,7 @@
 #define BP_PROBE_TICK_US 20000u /* how often deadlines of migrates are looked at */
 #define BP_STREAM_BUFFER_FIRST 512u
 #define BP_STREAM_BUFFER_KEEP 65536u /* a drained buffer larger than this is given back */
+#define BP_SPARE_BUFFERS_MAX 8u
 #define BP_SLAB_SLOTS 64u
 #define BP_MAGIC_ENGINE 0x62703251u
 #define BP_MAGIC_CONNECTION 0x62703243u
@@ -130,6 +131,9 @@ struct bp_engine {
     bp_stream_t *stream_limbo;
     uint32_t stream_count;
 
+    uint8_t *spares[BP_SPARE_BUFFERS_MAX]; /* large send buffers, see buffer.c */
+    uint32_t spare_count;
+
     bp_pq_cnx_t **reap; /* contexts to delete outside callbacks */
     uint32_t reap_count;
 
@@ -166,8 +170,13 @@ bool bp_address_equal(const struct sockaddr_storage *a, const struct sockaddr_st
 /* events.c */
 bp_event_t *bp_event_push(bp_engine_t *engine, uint16_t type, const bp_connection_t *connection,
                           const bp_stream_t *stream);
-int bp_event_push_data(bp_engine_t *engine, bp_stream_t *stream, const uint8_t *data, size_t length,
-                       uint16_t flags);
+int bp_event_push_data(bp_engine_t *engine, bp_stream_t *stream, const uint8_t *data,
+                       size_t length, uint16_t flags);
+
+/* buffer.c */
+uint8_t *bp_buffer_take(bp_engine_t *engine, size_t wanted, uint32_t *capacity);
+void bp_buffer_give(bp_engine_t *engine, uint8_t *buffer, uint32_t capacity);
+void bp_buffer_free_spares(bp_engine_t *engine);
 
 /* callback.c */
 int bp_callback(bp_pq_cnx_t *cnx, uint64_t stream_id, uint8_t *bytes, size_t length, int event,
@@ -181,8 +190,8 @@ uint64_t bp_connection_handle(const bp_connection_t *connection);
 bp_connection_t *bp_connection_find(const bp_engine_t *engine, uint64_t handle);
 bp_connection_t *bp_connection_take(bp_engine_t *engine, bp_pq_cnx_t *cnx);
 /* End it: CLOSED is queued, streams and slot are freed, picoquic's context is detached. */
-void bp_connection_end(bp_connection_t *connection, uint16_t why, uint64_t local, uint64_t remote,
-                       uint64_t application);
+void bp_connection_end(bp_connection_t *connection, uint16_t why, uint64_t local,
+                       uint64_t remote, uint64_t application);
 void bp_connection_kill(bp_connection_t *connection, uint16_t why);
 void bp_connection_flush_closed(bp_engine_t *engine);
 void bp_connection_recycle(bp_engine_t *engine);
@@ -205,8 +214,8 @@ void bp_path_available(bp_connection_t *connection, uint64_t path_id);
 void bp_path_expire(bp_engine_t *engine);
 
 /* unreachable.c */
-void bp_unreachable(bp_engine_t *engine, const struct sockaddr_storage *peer, const uint8_t *quoted,
-                    size_t length);
+void bp_unreachable(bp_engine_t *engine, const struct sockaddr_storage *peer,
+                    const uint8_t *quoted, size_t length);
 
 /* udp.c */
 int bp_udp_open(bp_engine_t *engine);

@@ -136,6 +136,14 @@ unqueue(bp_stream_t *stream, size_t n)
 }
 
 static void
+give_back(bp_stream_t *stream)
+{
+    bp_buffer_give(stream->connection->engine, stream->buffer, stream->capacity);
+    stream->buffer = NULL;
+    stream->capacity = 0;
+}
+
+static void
 discard_queue(bp_stream_t *stream)
 {
     size_t n = queued(stream);
@@ -143,9 +151,7 @@ discard_queue(bp_stream_t *stream)
         stream->waiting = false;
         stream->connection->waiting--;
     }
-    free(stream->buffer);
-    stream->buffer = NULL;
-    stream->capacity = 0;
+    give_back(stream);
     stream->head = 0;
     stream->tail = 0;
     unqueue(stream, n);
@@ -271,30 +277,29 @@ room(bp_stream_t *stream)
 }
 
 /*
- * Make place for extra bytes behind the live ones. Half as much again stays free, so that
+ * Make place for n bytes behind the live ones and the keep after them. Half as much again stays free, so that
  * a queue that never drains is not moved for every few bytes written to it.
  */
 static int
-make_place(bp_stream_t *stream, size_t live, size_t extra)
+make_place(bp_stream_t *stream, size_t keep, size_t n)
 {
-    size_t wanted = live + extra + live / 2;
+    bp_engine_t *engine = stream->connection->engine;
+    size_t live = queued(stream);
+    size_t wanted = live + keep + n + live / 2;
     if (wanted <= stream->capacity) {
-        memmove(stream->buffer, stream->buffer + stream->head, stream->capacity - stream->head);
+        memmove(stream->buffer, stream->buffer + stream->head, live + keep);
     } else {
-        size_t capacity = stream->capacity == 0 ? BP_STREAM_BUFFER_FIRST : stream->capacity;
-        while (capacity < wanted) {
-            capacity *= 2;
-        }
-        uint8_t *buffer = malloc(capacity);
+        uint32_t capacity;
+        uint8_t *buffer = bp_buffer_take(engine, wanted, &capacity);
         if (buffer == NULL) {
             return BP_E_MEMORY;
         }
-        if (stream->capacity > 0) {
-            memcpy(buffer, stream->buffer + stream->head, stream->capacity - stream->head);
+        if (live + keep > 0) {
+            memcpy(buffer, stream->buffer + stream->head, live + keep);
         }
-        free(stream->buffer);
+        give_back(stream);
         stream->buffer = buffer;
-        stream->capacity = (uint32_t)capacity;
+        stream->capacity = capacity;
     }
     stream->head = 0;
     stream->tail = (uint32_t)live;
@@ -330,7 +335,7 @@ bp_stream_reserve(bp_engine_t *engine, uint64_t handle, size_t keep, size_t n, u
         return BP_E_ARGUMENT;
     }
     if (keep + n > stream->capacity - stream->tail) {
-        int status = make_place(stream, live, keep + n);
+        int status = make_place(stream, keep, n);
         if (status != BP_OK) {
             return status;
         }
@@ -435,9 +440,7 @@ bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
         stream->head = 0;
         stream->tail = 0;
         if (stream->capacity > BP_STREAM_BUFFER_KEEP) {
-            free(stream->buffer);
-            stream->buffer = NULL;
-            stream->capacity = 0;
+            give_back(stream);
         }
     }
     unqueue(stream, n);
