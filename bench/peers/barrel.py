@@ -9,12 +9,13 @@ defaults; the client checks the signature of the server's handshake.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 
 from barrel_p2p.carrier.connection import Connection
 from barrel_p2p.carrier.endpoint import Endpoint
-from barrel_p2p.errors import NotStarted, PeerUnreachable
+from barrel_p2p.carrier.stream import Stream
+from barrel_p2p.errors import NotStarted
 from bench.peers.adapter import HOST, Link, Peer, Received, Session, Write
 from bench.peers.certificate import Certificate
 
@@ -50,11 +51,11 @@ class BarrelPeer(Peer):
     def __init__(self, certificate: Certificate) -> None:
         super().__init__(certificate)
         self._endpoint: Endpoint | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
 
     async def serve(self, session: Session) -> int:
         endpoint = await self._open()
-        self._start(_accept(endpoint, session, self._start))
+        self._accepting = asyncio.ensure_future(_accept(endpoint, session))
         return endpoint.address[1]
 
     async def connect(self, port: int, received: Received) -> Link:
@@ -64,40 +65,25 @@ class BarrelPeer(Peer):
     async def close(self) -> None:
         if self._endpoint is not None:
             await self._endpoint.close()
-        await asyncio.gather(*self._tasks)
+        if self._accepting is not None:
+            await self._accepting
 
     async def _open(self) -> Endpoint:
         self._endpoint = await Endpoint.open(HOST, 0, certificate=self.certificate)
         return self._endpoint
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
-
-async def _accept(
-    endpoint: Endpoint,
-    session: Session,
-    start: Callable[[Coroutine[None, None, None]], None],
-) -> None:
+async def _accept(endpoint: Endpoint, session: Session) -> None:
     try:
         while True:
-            start(_serve_stream(await endpoint.accept(), session))
+            connection = await endpoint.accept()
+            connection.on_stream = partial(_serve_stream, session)
     except NotStarted:
         return  # The endpoint was closed.
 
 
-async def _serve_stream(connection: Connection, session: Session) -> None:
-    """Hand the connection's first stream to a session, callback style from then on."""
-    try:
-        stream = await connection.accept_stream()
-        first = await stream.read()
-    except PeerUnreachable:
-        return
-    received = session(stream.write_nowait)
-    stream.on_data = partial(_pass_on, received)
-    received(first)
+def _serve_stream(session: Session, stream: Stream) -> None:
+    stream.on_data = partial(_pass_on, session(stream.write_nowait))
 
 
 def _pass_on(received: Received, chunk: bytes, fin: bool) -> None:
