@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-__all__ = ["CI", "DEEP", "require_tool", "rounds"]
+__all__ = [
+    "CI",
+    "DEEP",
+    "require_file",
+    "require_ipv6",
+    "require_root",
+    "require_tool",
+    "rounds",
+]
 
 CI = os.environ.get("CI") == "true"
 DEEP = os.environ.get("BARREL_P2P_DEEP") == "1"
@@ -27,15 +38,40 @@ _REMEDY = {
 def require_tool(name: str) -> str:
     """Return the path of the program ``name``, or end the test for want of it."""
     path = shutil.which(name)
-    if path is not None:
-        return path
-    remedy = _REMEDY.get(name, f"install {name} and put it on PATH")
-    message = f"needs the program {name}: {remedy}"
-    if CI:
-        pytest.fail(message, pytrace=False)
-    pytest.skip(message)
+    if path is None:
+        remedy = _REMEDY.get(name, f"install {name} and put it on PATH")
+        _lack(f"needs the program {name}: {remedy}")
+    return path
+
+
+def require_file(path: Path, remedy: str) -> Path:
+    """Return ``path``, or end the test because nobody has built it."""
+    if not path.is_file():
+        _lack(f"needs the file {path}: {remedy}")
+    return path
+
+
+def require_root(purpose: str) -> None:
+    """End the test unless it runs as root, which it needs for ``purpose``."""
+    if os.geteuid() != 0:
+        _lack(f"needs to run as root, for {purpose}")
+
+
+def require_ipv6() -> None:
+    """End the test unless this host has an IPv6 loopback address."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        _lack("needs IPv6 on loopback: sysctl net.ipv6.conf.lo.disable_ipv6=0")
 
 
 def rounds(short: int, *, whole: int) -> int:
     """How often to repeat a long loop: ``whole`` in a deep run, else ``short``."""
     return whole if DEEP else short
+
+
+def _lack(message: str) -> NoReturn:
+    if CI:
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)

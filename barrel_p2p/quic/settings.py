@@ -117,9 +117,7 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and not isinstance(value, bool):
-                _check_range(field.name, value)
+            _check_value(field.name, getattr(self, field.name), field.default)
         if self.congestion not in CONGESTION_CONTROLS:
             known = ", ".join(CONGESTION_CONTROLS)
             raise ConfigError(f"congestion={self.congestion!r} is none of {known}")
@@ -129,14 +127,16 @@ class EngineSettings:
                 f"idle_timeout_ms={self.idle_timeout_ms}, or one lost packet ends a "
                 "healthy connection"
             )
-        _check_order("send_low", self.send_low, "send_high", self.send_high - 1)
-        _check_order("send_high", self.send_high, "send_max", self.send_max)
-        _check_order(
-            "send_high",
-            self.send_high,
-            "connection_send_high",
-            self.connection_send_high,
-        )
+        if self.send_low >= self.send_high:
+            raise ConfigError(
+                f"send_low={self.send_low} must be below send_high={self.send_high}"
+            )
+        for name in ("send_max", "connection_send_high"):
+            if self.send_high > getattr(self, name):
+                raise ConfigError(
+                    f"send_high={self.send_high} must not exceed "
+                    f"{name}={getattr(self, name)}"
+                )
 
     def keep_alive(self) -> int:
         """Milliseconds between PINGs on a silent connection; 0 for none."""
@@ -148,13 +148,16 @@ class EngineSettings:
 CONGESTION_CONTROLS = ("cubic", "bbr", "bbr1", "newreno", "fast", "prague", "c4")
 
 
-def _check_range(name: str, value: int) -> None:
+def _check_value(name: str, value: object, default: object) -> None:
+    if name == "congestion" or (name == "keep_alive_ms" and value is None):
+        return
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}={value!r} is not True or False")
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name}={value!r} is no whole number")
     lowest = _LOWEST[name]
     highest = _HIGHEST.get(name, 2**40 if "window" in name else 2**31 - 1)
     if not lowest <= value <= highest:
         raise ConfigError(f"{name}={value} is outside {lowest} to {highest}")
-
-
-def _check_order(low: str, low_value: int, high: str, high_value: int) -> None:
-    if low_value > high_value:
-        raise ConfigError(f"{low}={low_value} must stay below {high}={high_value}")
