@@ -1,18 +1,16 @@
 from collections.abc import Buffer, Callable
-from typing import final
-
-__all__: list[str]
+from typing import Self, final
 
 @final
 class Pump:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         engine: int,
         hot: int,
         call_soon: Callable[[Callable[[], None]], object],
         on_error: Callable[[BaseException], None],
         accept: Callable[[], RawConnection],
-    ) -> None: ...
+    ) -> Self: ...
     def close(self) -> None: ...
     def set_after_wake(self, after_wake: Callable[[], None] | None) -> None: ...
     def attach(self, connection: RawConnection, handle: int) -> None: ...
