@@ -124,7 +124,9 @@ on_connected(bp_connection_t *connection)
     bp_engine_t *engine = connection->engine;
     connection->connected = true;
     connection->received_us = engine->now_us;
-    engine->pq->picoquic_enable_keep_alive(connection->cnx, engine->config.keep_alive_us);
+    if (engine->config.keep_alive_us > 0) { /* 0 would mean half the idle timeout */
+        engine->pq->picoquic_enable_keep_alive(connection->cnx, engine->config.keep_alive_us);
+    }
     (void)engine->pq->picoquic_get_path_addr(connection->cnx, 0, 2, &connection->peer);
     bp_event_t *event = bp_event_push(engine, BP_EVENT_CONNECTED, connection, NULL);
     if (event == NULL) {
@@ -181,6 +183,7 @@ on_accepting(bp_engine_t *engine, bp_pq_cnx_t *cnx, int event)
         return REFUSE;
     }
     engine->pq->picoquic_set_callback(cnx, bp_callback, connection);
+    connection->renewals = BP_RENEWALS_MAX;
     return on_connected(connection);
 }
 

@@ -81,6 +81,7 @@ configure(bp_engine_t *engine)
     pq->picoquic_set_default_padding(quic, 0, 41);
     pq->picoquic_set_cookie_mode(quic, c->retry_always ? 1 : 0);
     pq->picoquic_set_max_half_open_retry_threshold(quic, c->half_open_max);
+    pq->picoquic_set_default_stateless_reset_min_interval(quic, BP_RESET_INTERVAL_US);
     pq->picoquic_enable_path_callbacks_default(quic, 1);
     pq->picoquic_set_use_exporter(quic, 1);
     if (c->mtu_max > 0) {

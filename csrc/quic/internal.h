@@ -21,6 +21,8 @@
 #define BP_ICMP_BATCH_MAX 64u     /* error-queue entries looked at per call */
 #define BP_ICMP_WINDOW_US 100000u
 #define BP_PROBE_TICK_US 20000u /* how often deadlines of migrates are looked at */
+#define BP_RESET_INTERVAL_US 1000u /* least time between two stateless resets */
+#define BP_RENEWALS_MAX 32u        /* datagrams after which a new connection id is given up */
 #define BP_STREAM_BUFFER_FIRST 512u
 #define BP_STREAM_BUFFER_KEEP 65536u /* a drained buffer larger than this is given back */
 #define BP_SPARE_BUFFERS_MAX 8u
@@ -78,6 +80,7 @@ struct bp_connection {
     struct sockaddr_storage peer;
     uint8_t *certificate;
     size_t certificate_size;
+    uint32_t renewals;    /* attempts left to change to a connection id with a reset token */
     uint64_t received_us; /* last datagram that named this connection */
     uint64_t icmp_us;     /* last believed ICMP error; 0: none */
     int probe_socket;     /* target of a migrate under way, else -1 */

@@ -21,6 +21,7 @@
     X(void, picoquic_set_default_padding, (bp_pq_quic_t *quic, uint32_t multiple, uint32_t bytes_min)) \
     X(void, picoquic_set_cookie_mode, (bp_pq_quic_t *quic, int mode)) \
     X(void, picoquic_set_max_half_open_retry_threshold, (bp_pq_quic_t *quic, uint32_t count)) \
+    X(void, picoquic_set_default_stateless_reset_min_interval, (bp_pq_quic_t *quic, uint64_t us)) \
     X(void, picoquic_enable_path_callbacks_default, (bp_pq_quic_t *quic, int enabled)) \
     X(void, picoquic_set_use_exporter, (bp_pq_quic_t *quic, int enabled)) \
     X(void, picoquic_set_mtu_max, (bp_pq_quic_t *quic, uint32_t bytes)) \
@@ -45,6 +46,7 @@
     X(int, picoquic_queue_misc_frame, (bp_pq_cnx_t *cnx, const uint8_t *bytes, size_t length, int is_pure_ack, int packet_context)) \
     X(bp_pq_cid_t, picoquic_get_remote_cnxid, (bp_pq_cnx_t *cnx)) \
     X(bp_pq_cid_t, picoquic_get_initial_cnxid, (bp_pq_cnx_t *cnx)) \
+    X(int, picoquic_refresh_path_connection_id, (bp_pq_cnx_t *cnx, uint64_t path_id)) \
     X(int, picoquic_tls_is_psk_handshake, (bp_pq_cnx_t *cnx)) \
     X(int, picoquic_export_secret, (bp_pq_cnx_t *cnx, const char *label, uint8_t *out, size_t size)) \
     X(const bp_pq_tp_t *, picoquic_get_transport_parameters, (bp_pq_cnx_t *cnx, int local)) \

@@ -42,8 +42,9 @@ bp_udp_open(bp_engine_t *engine)
         return BP_E_SYSTEM;
     }
     struct epoll_event interest = {.events = EPOLLIN, .data = {.fd = engine->timer_fd}};
-    return epoll_ctl(engine->poll_fd, EPOLL_CTL_ADD, engine->timer_fd, &interest) == 0 ? BP_OK
-                                                                                      : BP_E_SYSTEM;
+    return epoll_ctl(engine->poll_fd, EPOLL_CTL_ADD, engine->timer_fd, &interest) == 0
+               ? BP_OK
+               : BP_E_SYSTEM;
 }
 
 void
@@ -126,9 +127,9 @@ bp_engine_bind(bp_engine_t *engine, const bp_address_t *address)
     }
     tune(fd, &local, wildcard);
     struct epoll_event interest = {.events = EPOLLIN, .data = {.fd = fd}};
-    if (bind(fd, (struct sockaddr *)&local, size) != 0
-        || getsockname(fd, (struct sockaddr *)&local, &size) != 0
-        || epoll_ctl(engine->poll_fd, EPOLL_CTL_ADD, fd, &interest) != 0) {
+    if (bind(fd, (struct sockaddr *)&local, size) != 0 ||
+        getsockname(fd, (struct sockaddr *)&local, &size) != 0 ||
+        epoll_ctl(engine->poll_fd, EPOLL_CTL_ADD, fd, &interest) != 0) {
         engine->last_error = errno;
         (void)close(fd);
         return BP_E_SYSTEM;
@@ -217,7 +218,8 @@ bp_udp_pick_socket(const bp_engine_t *engine, const struct sockaddr_storage *fro
 
 /* The segment size of a train and, on a wildcard socket, the address it was sent to. */
 static size_t
-read_control(const bp_socket_t *s, struct msghdr *header, struct sockaddr_storage *to, int *interface)
+read_control(const bp_socket_t *s, struct msghdr *header, struct sockaddr_storage *to,
+             int *interface)
 {
     size_t segment = 0;
     *to = s->local;
@@ -242,21 +244,35 @@ read_control(const bp_socket_t *s, struct msghdr *header, struct sockaddr_storag
     return segment;
 }
 
+/*
+ * The id a dialler chose for itself came without a reset token, so its restart could not
+ * be told from silence. The ids it offers after the handshake have one: change to the first.
+ */
+static void
+renew_id(bp_connection_t *connection)
+{
+    const bp_picoquic_t *pq = connection->engine->pq;
+    bool renewed = pq->picoquic_refresh_path_connection_id(connection->cnx, 0) == 0;
+    connection->renewals = renewed ? 0 : connection->renewals - 1;
+}
+
 /* Hand one datagram to picoquic and remember which connection it named. */
 void
-bp_udp_incoming(bp_engine_t *engine, uint8_t *bytes, size_t length, struct sockaddr_storage *from,
-                struct sockaddr_storage *to, int interface)
+bp_udp_incoming(bp_engine_t *engine, uint8_t *bytes, size_t length,
+                struct sockaddr_storage *from, struct sockaddr_storage *to, int interface)
 {
     bp_pq_cnx_t *first = NULL;
     engine->stats.datagrams_in++;
     engine->stats.bytes_in += length;
-    (void)engine->pq->picoquic_incoming_packet_ex(engine->quic, bytes, length, (struct sockaddr *)from,
-                                                  (struct sockaddr *)to, interface, 0, &first,
-                                                  engine->now_us);
-    if (first != NULL) {
-        void *context = engine->pq->picoquic_get_callback_context(first);
-        if (context != NULL && *(const uint32_t *)context == BP_MAGIC_CONNECTION) {
-            ((bp_connection_t *)context)->received_us = engine->now_us;
+    (void)engine->pq->picoquic_incoming_packet_ex(
+        engine->quic, bytes, length, (struct sockaddr *)from, (struct sockaddr *)to, interface,
+        0, &first, engine->now_us);
+    bp_connection_t *connection =
+        first == NULL ? NULL : engine->pq->picoquic_get_callback_context(first);
+    if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION) {
+        connection->received_us = engine->now_us;
+        if (connection->renewals > 0) {
+            renew_id(connection);
         }
     }
 }
@@ -280,8 +296,8 @@ take_train(bp_engine_t *engine, const bp_socket_t *s, unsigned int i)
 static bool
 batch_has_room(const bp_engine_t *engine)
 {
-    return engine->event_count < engine->config.events_max
-           && engine->config.arena_bytes - engine->arena_used >= BP_RX_BYTES;
+    return engine->event_count < engine->config.events_max &&
+           engine->config.arena_bytes - engine->arena_used >= BP_RX_BYTES;
 }
 
 /* Returns true if more may wait on this socket. */
