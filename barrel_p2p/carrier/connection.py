@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
-from barrel_p2p.carrier.stream import Stream
+from barrel_p2p.carrier.stream import WRITE_BYTES, Stream
 from barrel_p2p.errors import NotConnected, PeerUnreachable
 from barrel_p2p.quic.pump import RawConnection, RawStream
 
@@ -64,6 +64,10 @@ class Connection(RawConnection):
         self.remote: tuple[str, int] = ("", 0)
         self._on_stream: Callable[[Stream], None] | None = None
         self._engine = engine
+        # Below its high-water mark a stream always has room for one piece.
+        settings = engine.settings
+        headroom = settings.send_max - settings.send_high + 1
+        self._piece_bytes = min(WRITE_BYTES, headroom)
         self._opened: deque[Stream] = deque()
         self._stream_waiters: deque[asyncio.Future[None]] = deque()
         self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -204,7 +208,7 @@ class Connection(RawConnection):
 
     def make_stream(self, handle: int, stream_id: int) -> Stream:
         """Engine callback."""
-        return Stream(self, handle, stream_id)
+        return Stream(self, handle, stream_id, self._piece_bytes)
 
     def connected(self) -> None:
         """Engine callback."""

@@ -25,8 +25,15 @@ DataHandler = Callable[[bytes, bool], None]
 class Stream(RawStream):
     """One stream of a ``Connection``. One task may read while another one writes."""
 
-    def __init__(self, connection: RawConnection, handle: int, stream_id: int) -> None:
+    def __init__(
+        self,
+        connection: RawConnection,
+        handle: int,
+        stream_id: int,
+        piece_bytes: int = WRITE_BYTES,
+    ) -> None:
         super().__init__(connection, handle, stream_id)
+        self._piece_bytes = piece_bytes
         self._on_data: DataHandler | None = None
         self._chunks: deque[bytes] = deque()
         self._at_end = False
@@ -117,9 +124,11 @@ class Stream(RawStream):
         if self._write_error is not None:
             raise self._write_error
         view = memoryview(data).cast("B")
-        for start in range(0, max(len(view), 1), WRITE_BYTES):
-            if self.write_nowait(view[start : start + WRITE_BYTES]) == 0:
+        step = self._piece_bytes
+        for start in range(0, max(len(view), 1), step):
+            while self.blocked:
                 await self.wait_writable()
+            self.write_nowait(view[start : start + step])
 
     async def wait_writable(self) -> None:
         """Wait for room after ``write_nowait`` returned 0.
@@ -130,7 +139,7 @@ class Stream(RawStream):
         """
         if self._write_error is not None:
             raise self._write_error
-        if self.released or self.queued == 0:
+        if self.released or not self.blocked:
             return
         if self._room is None:
             self._room = asyncio.get_running_loop().create_future()

@@ -91,5 +91,6 @@ cdef class RawStream:
     cdef readonly uint64_t handle
     cdef readonly uint64_t id
     cdef readonly bint released
+    cdef readonly bint blocked     # a write reported no room, and WRITABLE has not come
 
     cdef int take(self, const uint8_t *data, size_t length, bint fin) except -1

@@ -214,6 +214,7 @@ cdef int deliver_to_stream(RawStream stream, const bp_event_t *event) except -1:
     if event.type == BP_EVENT_DATA:
         return stream.take(event.data, event.length, event.flags & BP_FLAG_FIN)
     if event.type == BP_EVENT_WRITABLE:
+        stream.blocked = False
         stream.writable()
     elif event.type == BP_EVENT_RESET:
         stream.reset_received(event.a)
@@ -299,13 +300,13 @@ cdef class RawConnection:
 cdef class RawStream:
     """One QUIC stream, seen from the loop. Subclasses override the callbacks."""
 
-    def __cinit__(self, RawConnection connection, uint64_t handle, uint64_t stream_id):
+    def __cinit__(self, RawConnection connection, uint64_t handle, uint64_t stream_id, *args):
         self.connection = connection
         self.handle = handle
         self.id = stream_id
 
     def __init__(self, connection, handle, stream_id):
-        pass
+        pass  # __cinit__ has done it; this only names the parameters.
 
     cdef int take(self, const uint8_t *data, size_t length, bint fin) except -1:
         self.data_received(PyBytes_FromStringAndSize(<const char *>data, length), fin)
@@ -333,6 +334,8 @@ cdef class RawStream:
             PyBuffer_Release(&view)
         if room < 0:
             raise write_error(self, room, length)
+        if room == 0:
+            self.blocked = True
         pump.wrote(length)
         return room
 

@@ -113,6 +113,7 @@ class Engine:
         on_error: Callable[[BaseException], None],
         accept: Callable[[], RawConnection],
     ) -> None:
+        self.settings = settings
         if len(reset_seed) != SEED_BYTES:
             raise InvalidValue(
                 f"reset_seed of {len(reset_seed)} bytes: {SEED_BYTES} are needed"
