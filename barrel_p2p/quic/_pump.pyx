@@ -383,6 +383,7 @@ cdef class RawStream:
         if self.released:
             return
         self.released = True
+        self.blocked = False
         self.connection.streams.discard(self)
         if index < <size_t>len(pump.streams) and pump.streams[index] is self:
             pump.streams[index] = None
