@@ -142,7 +142,7 @@ cdef enum:
     ATOM_SLOTS = 256     # ATOM_CACHE_SLOTS
     ATOM_SHIFT = 56
     PROBED_FROM = 17     # fewer keys cannot collide often enough to matter
-    NESTED_SHIFT = 8     # comparing sets looks keys up again, level upon level
+    NESTED_SHIFT = 5     # comparing sets looks keys up again, level upon level
     PATH_PARTS = 12      # innermost containers that an error text names
     SCRATCH_KEPT = 262144
 

@@ -40,7 +40,7 @@ TERM_DEPTH_MAX: Final = 256
 """Containers around a value, itself included if it is one. ``==``, ``repr`` and
 ``hash`` of whatever decodes stay well within Python's own recursion limit."""
 
-TERM_NODES_MAX: Final = 4 << 20
+TERM_NODES_MAX: Final = 2 << 20
 """Values in one term, containers included."""
 
 TERM_MEMORY_PER_BYTE: Final = 8

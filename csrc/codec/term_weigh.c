@@ -42,7 +42,8 @@ text_memory(const uint8_t *p, uint64_t n)
     for (uint64_t i = 0; i < n; i++) {
         top = p[i] > top ? p[i] : top;
     }
-    return TEXT_BYTES + n * (top >= 0xf0 ? 4 : 2);
+    uint64_t narrow = n < PASSING_FROM ? 0 : n; /* until the first wide character */
+    return TEXT_BYTES + narrow + n * (top >= 0xf0 ? 4 : 2);
 }
 
 /* A dict's table doubles when two thirds of its slots are used. */
