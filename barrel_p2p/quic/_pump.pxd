@@ -74,6 +74,7 @@ cdef class Pump:
     cdef int dispatch(self) except -1
     cdef int deliver(self, const bp_event_t *event) except -1
     cdef RawStream stream_of(self, const bp_event_t *event)
+    cdef RawConnection connection_of(self, const bp_event_t *event)
     cdef RawStream adopt(self, RawConnection connection, const bp_event_t *event)
 
 

@@ -16,7 +16,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 cimport cython
 
-from barrel_p2p.errors import Busy, NotStarted, PeerUnreachable, StreamClosed
+from barrel_p2p.errors import Busy, NotConnected, NotStarted, PeerUnreachable, StreamClosed
 
 # A writer that outruns the loop is sent out every so many bytes.
 cdef enum:
@@ -110,6 +110,8 @@ cdef class Pump:
             if count > 0:
                 self.dispatch()
             rounds += 1
+        if count > 0:
+            self.schedule()  # Out of rounds: others get their turn, then it goes on.
         if self.after_wake is not None and self.engine != NULL:
             self.after_wake()
 
@@ -158,6 +160,7 @@ cdef class Pump:
             if self.engine != NULL:
                 self.hot.consume(self.engine)
         if interrupt is not None:
+            self.schedule()  # What the handlers wrote must not wait for the next packet.
             raise interrupt
         return 0
 
@@ -171,6 +174,16 @@ cdef class Pump:
             return None
         return stream
 
+    cdef RawConnection connection_of(self, const bp_event_t *event):
+        cdef size_t index = event.connection & 0xFFFFFFFF
+        cdef RawConnection connection
+        if index >= <size_t>len(self.connections):
+            return None
+        connection = self.connections[index]
+        if connection is None or connection.handle != event.connection:
+            return None
+        return connection
+
     cdef RawStream adopt(self, RawConnection connection, const bp_event_t *event):
         cdef RawStream stream = connection.make_stream(event.stream, event.stream_id)
         connection.register(stream)
@@ -180,7 +193,6 @@ cdef class Pump:
     cdef int deliver(self, const bp_event_t *event) except -1:
         cdef RawConnection connection
         cdef RawStream stream
-        cdef size_t index = event.connection & 0xFFFFFFFF
         if event.type == BP_EVENT_CONNECTED and event.flags & BP_FLAG_ACCEPTED:
             connection = self.accept()
             self.attach(connection, event.connection)
@@ -189,19 +201,18 @@ cdef class Pump:
         if event.stream != 0:
             stream = self.stream_of(event)
             if stream is None:
-                if not event.flags & BP_FLAG_NEW:
+                connection = self.connection_of(event)
+                if connection is None or not event.flags & BP_FLAG_NEW:
                     return 0
-                stream = self.adopt(self.connections[index], event)
+                stream = self.adopt(connection, event)
             return deliver_to_stream(stream, event)
-        if index >= <size_t>len(self.connections):
-            return 0
-        connection = self.connections[index]
-        if connection is None or connection.handle != event.connection:
+        connection = self.connection_of(event)
+        if connection is None:
             return 0
         if event.type == BP_EVENT_CONNECTED:
             connection.connected()
         elif event.type == BP_EVENT_CLOSED:
-            self.connections[index] = None
+            self.connections[<uint32_t>event.connection] = None
             connection.finish(event.flags, event.a, event.b, event.length)
         elif event.type == BP_EVENT_PATH:
             connection.path_changed(event.a, bool(event.flags & BP_FLAG_MOVED))
@@ -300,7 +311,11 @@ cdef class RawConnection:
 cdef class RawStream:
     """One QUIC stream, seen from the loop. Subclasses override the callbacks."""
 
-    def __cinit__(self, RawConnection connection, uint64_t handle, uint64_t stream_id, *args):
+    def __cinit__(
+        self, RawConnection connection not None, uint64_t handle, uint64_t stream_id, *args
+    ):
+        if connection.pump is None:
+            raise NotConnected("the connection was never dialled")
         self.connection = connection
         self.handle = handle
         self.id = stream_id

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -135,6 +137,12 @@ class Engine:
         self._engine: _CData = out[0]
         address = int(ffi.cast("uintptr_t", self._engine))
         self.pump = Pump(address, lib.bp_engine_hot(), call_soon, on_error, accept)
+
+    def __del__(self) -> None:
+        if getattr(self, "_engine", None) is not None and not sys.is_finalizing():
+            text = f"unclosed engine {self!r}"
+            warnings.warn(text, ResourceWarning, stacklevel=1, source=self)
+            self.close()
 
     @property
     def fd(self) -> int:
