@@ -123,7 +123,6 @@ on_connected(bp_connection_t *connection)
     }
     bp_engine_t *engine = connection->engine;
     connection->connected = true;
-    connection->received_us = engine->now_us;
     if (engine->config.keep_alive_us > 0) { /* 0 would mean half the idle timeout */
         engine->pq->picoquic_enable_keep_alive(connection->cnx, engine->config.keep_alive_us);
     }

@@ -15,9 +15,12 @@ check(const bp_config_t *c)
 {
     bool files = c->certificate_file != NULL && c->key_file != NULL && c->alpn != NULL &&
                  c->congestion != NULL && c->reset_seed != NULL;
-    bool counts = c->connections_max > 0 && c->streams_max > 0 && c->events_max > 0;
-    bool windows =
-        c->stream_window > 0 && c->stream_window_first > 0 && c->connection_window > 0;
+    bool counts = c->connections_max > 0 && c->connections_max <= BP_CONNECTIONS_MAX &&
+                  c->streams_max > 0 && c->streams_max <= BP_STREAMS_MAX && c->events_max > 0 &&
+                  c->events_max <= BP_EVENTS_MAX;
+    bool windows = c->stream_window > 0 && c->stream_window <= BP_WINDOW_MAX &&
+                   c->stream_window_first > 0 && c->stream_window_first <= BP_WINDOW_MAX &&
+                   c->connection_window > 0 && c->connection_window <= BP_WINDOW_MAX;
     bool queues = c->send_low < c->send_high && c->send_high <= c->send_max &&
                   c->send_max <= (1u << 30) && c->connection_send_high >= c->send_high;
     bool arena = c->arena_bytes >= 2 * BP_RX_BYTES;
@@ -29,8 +32,10 @@ allocate(bp_engine_t *engine)
 {
     const bp_config_t *c = &engine->config;
     uint32_t slabs = (c->streams_max + BP_SLAB_SLOTS - 1) / BP_SLAB_SLOTS;
-    engine->event_capacity =
-        c->events_max < BP_EVENTS_HARD_MAX ? c->events_max : BP_EVENTS_HARD_MAX;
+    /* Ends are never dropped, so each stream and connection may add one or two of its own. */
+    engine->event_limit =
+        c->events_max + BP_EVENTS_SLACK + 2 * (c->streams_max + c->connections_max);
+    engine->event_capacity = c->events_max;
     engine->events = malloc((size_t)engine->event_capacity * sizeof(*engine->events));
     engine->arena = malloc(c->arena_bytes);
     engine->connections = calloc(c->connections_max, sizeof(*engine->connections));

@@ -138,6 +138,7 @@ typedef struct {
     uint64_t datagrams_out;
     uint64_t bytes_in;
     uint64_t bytes_out;
+    uint64_t datagrams_dropped;   /* received while far too many events waited */
     uint64_t sends_blocked;       /* the kernel's send buffer was full */
     uint64_t icmp_seen;           /* error-queue entries read */
     uint64_t icmp_believed;       /* entries that quoted our connection id */

@@ -13,10 +13,12 @@
 static bool
 grow(bp_engine_t *engine)
 {
-    if (engine->event_capacity >= BP_EVENTS_HARD_MAX) {
+    if (engine->event_capacity >= engine->event_limit) {
         return false;
     }
-    uint32_t capacity = engine->event_capacity * 2u;
+    uint32_t capacity = engine->event_capacity <= engine->event_limit / 2
+                            ? engine->event_capacity * 2
+                            : engine->event_limit;
     bp_event_t *events = realloc(engine->events, (size_t)capacity * sizeof(*events));
     if (events == NULL) {
         return false;
@@ -26,7 +28,29 @@ grow(bp_engine_t *engine)
     return true;
 }
 
-/* NULL when the batch is at its hard maximum. */
+/* One crowded batch must not cost its memory for ever. */
+static void
+shrink(bp_engine_t *engine)
+{
+    uint32_t capacity = engine->config.events_max;
+    if (engine->event_capacity <= capacity + BP_EVENTS_SLACK) {
+        return;
+    }
+    bp_event_t *events = realloc(engine->events, (size_t)capacity * sizeof(*events));
+    if (events != NULL) {
+        engine->events = events;
+        engine->event_capacity = capacity;
+    }
+}
+
+/* So many events wait that another datagram had better be lost, and sent again. */
+bool
+bp_events_crowded(const bp_engine_t *engine)
+{
+    return engine->event_count >= engine->config.events_max + BP_EVENTS_SLACK;
+}
+
+/* NULL when the batch is at its limit, or memory is. */
 bp_event_t *
 bp_event_push(bp_engine_t *engine, uint16_t type, const bp_connection_t *connection,
               const bp_stream_t *stream)
@@ -79,8 +103,9 @@ bp_event_push_data(bp_engine_t *engine, bp_stream_t *stream, const uint8_t *data
     }
     if (engine->event_count > 0) {
         bp_event_t *last = &engine->events[engine->event_count - 1];
-        bool joins = last->type == BP_EVENT_DATA && last->stream == bp_stream_handle(stream)
-                     && (length == 0 || (last->data != NULL && last->data + last->length == bytes));
+        bool joins =
+            last->type == BP_EVENT_DATA && last->stream == bp_stream_handle(stream) &&
+            (length == 0 || (last->data != NULL && last->data + last->length == bytes));
         if (joins) {
             last->length += length;
             last->flags |= flags;
@@ -108,6 +133,7 @@ void
 bp_engine_consume(bp_engine_t *engine)
 {
     engine->event_count = 0;
+    shrink(engine);
     engine->arena_used = 0;
     while (engine->blocks != NULL) {
         bp_block_t *block = engine->blocks;

@@ -17,7 +17,11 @@
 #define BP_TX_ROUNDS_MAX 64u      /* sendmmsg calls per bp_engine_send */
 #define BP_GSO_BYTES_MAX 65507u
 #define BP_CONTROL_BYTES 128u     /* ancillary data of one message */
-#define BP_EVENTS_HARD_MAX 524288u
+#define BP_CONNECTIONS_MAX (1u << 20)
+#define BP_STREAMS_MAX (1u << 24)
+#define BP_EVENTS_MAX (1u << 20)
+#define BP_EVENTS_SLACK 8192u /* events beyond events_max after which datagrams are dropped */
+#define BP_WINDOW_MAX (UINT64_C(1) << 40)
 #define BP_ICMP_BATCH_MAX 64u     /* error-queue entries looked at per call */
 #define BP_ICMP_WINDOW_US 100000u
 #define BP_PROBE_TICK_US 20000u /* how often deadlines of migrates are looked at */
@@ -81,8 +85,8 @@ struct bp_connection {
     uint8_t *certificate;
     size_t certificate_size;
     uint32_t renewals;    /* attempts left to change to a connection id with a reset token */
-    uint64_t received_us; /* last datagram that named this connection */
-    uint64_t icmp_us;     /* last believed ICMP error; 0: none */
+    bool suspected;       /* an ICMP error was believed and nothing was heard since */
+    uint64_t icmp_us;     /* when */
     int probe_socket;     /* target of a migrate under way, else -1 */
     bool probe_waits;     /* its probe could not be sent yet: retired paths still count */
     uint64_t probe_deadline_us;
@@ -143,6 +147,7 @@ struct bp_engine {
     bp_event_t *events;
     uint32_t event_count;
     uint32_t event_capacity;
+    uint32_t event_limit; /* no batch is larger */
     uint8_t *arena;
     size_t arena_used;
     bp_block_t *blocks;
@@ -171,6 +176,7 @@ void bp_address_from_native(const struct sockaddr_storage *native, bp_address_t 
 bool bp_address_equal(const struct sockaddr_storage *a, const struct sockaddr_storage *b);
 
 /* events.c */
+bool bp_events_crowded(const bp_engine_t *engine);
 bp_event_t *bp_event_push(bp_engine_t *engine, uint16_t type, const bp_connection_t *connection,
                           const bp_stream_t *stream);
 int bp_event_push_data(bp_engine_t *engine, bp_stream_t *stream, const uint8_t *data,

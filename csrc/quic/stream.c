@@ -66,7 +66,8 @@ bp_stream_t *
 bp_stream_take(bp_connection_t *connection, uint64_t id)
 {
     bp_engine_t *engine = connection->engine;
-    if (engine->stream_free == NULL && !add_slab(engine)) {
+    if (engine->stream_count >= engine->config.streams_max ||
+        (engine->stream_free == NULL && !add_slab(engine))) {
         return NULL;
     }
     bp_stream_t *stream = engine->stream_free;

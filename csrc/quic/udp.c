@@ -264,13 +264,17 @@ bp_udp_incoming(bp_engine_t *engine, uint8_t *bytes, size_t length,
     bp_pq_cnx_t *first = NULL;
     engine->stats.datagrams_in++;
     engine->stats.bytes_in += length;
+    if (bp_events_crowded(engine)) {
+        engine->stats.datagrams_dropped++;
+        return;
+    }
     (void)engine->pq->picoquic_incoming_packet_ex(
         engine->quic, bytes, length, (struct sockaddr *)from, (struct sockaddr *)to, interface,
         0, &first, engine->now_us);
     bp_connection_t *connection =
         first == NULL ? NULL : engine->pq->picoquic_get_callback_context(first);
     if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION) {
-        connection->received_us = engine->now_us;
+        connection->suspected = false;
         if (connection->renewals > 0) {
             renew_id(connection);
         }

@@ -7,9 +7,9 @@
  * was heard in between.
  */
 #include <errno.h>
+#include <linux/errqueue.h>
 #include <string.h>
 #include <time.h>
-#include <linux/errqueue.h>
 
 #include "udp.h"
 
@@ -37,14 +37,15 @@ suspect(bp_connection_t *connection)
     bp_engine_t *engine = connection->engine;
     uint64_t now_us = engine->now_us;
     /* Before the handshake no PING is possible; the next Initial is the probe. */
-    uint64_t window_us = connection->connected ? BP_ICMP_WINDOW_US : engine->config.handshake_timeout_us;
-    bool second = connection->icmp_us != 0 && now_us - connection->icmp_us <= window_us
-                  && connection->received_us < connection->icmp_us;
+    uint64_t window_us =
+        connection->connected ? BP_ICMP_WINDOW_US : engine->config.handshake_timeout_us;
+    bool second = connection->suspected && now_us - connection->icmp_us <= window_us;
     engine->stats.icmp_believed++;
     if (second) {
         bp_connection_kill(connection, BP_CLOSED_UNREACHABLE);
         return;
     }
+    connection->suspected = true;
     connection->icmp_us = now_us;
     if (connection->connected) {
         (void)engine->pq->picoquic_queue_misc_frame(connection->cnx, ping, sizeof(ping), 0, 0);
@@ -85,7 +86,8 @@ is_icmp_unreachable(const struct cmsghdr *c)
     struct sock_extended_err e;
     memcpy(&e, CMSG_DATA(c), sizeof(e));
     bool from_icmp = e.ee_origin == SO_EE_ORIGIN_ICMP || e.ee_origin == SO_EE_ORIGIN_ICMP6;
-    return from_icmp && (e.ee_errno == ECONNREFUSED || e.ee_errno == EHOSTUNREACH || e.ee_errno == ENETUNREACH);
+    return from_icmp && (e.ee_errno == ECONNREFUSED || e.ee_errno == EHOSTUNREACH ||
+                         e.ee_errno == ENETUNREACH);
 }
 
 /* Empty the socket's error queue, a bounded piece at a time. */
@@ -110,7 +112,8 @@ bp_udp_read_errors(bp_engine_t *engine, int socket)
         if (n < 0) {
             return;
         }
-        for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c != NULL; c = CMSG_NXTHDR(&header, c)) {
+        for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c != NULL;
+             c = CMSG_NXTHDR(&header, c)) {
             if (is_icmp_unreachable(c)) {
                 bp_unreachable(engine, &peer, quoted, (size_t)n);
                 break;
