@@ -1,9 +1,8 @@
 """Raw TCP on uvloop: the floor for a reliable stream, without encryption.
 
 Driven by ``asyncio.Protocol`` callbacks and ``transport.write`` on both sides; bulk and
-messages stop at ``pause_writing`` and go on at ``resume_writing``, with a write buffer
-of ``WRITE_BUFFER_BYTES`` (faster than uvloop's default of 64 KiB). TCP_NODELAY is on,
-as uvloop sets it.
+messages stop at ``pause_writing`` and go on at ``resume_writing``. All settings are
+uvloop's defaults (TCP_NODELAY is among them); larger write buffers gain nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from bench.peers.adapter import HOST, Link, Peer, Received, Session, Write
 from bench.peers.certificate import Certificate
 
 __all__ = ["PEER", "TcpPeer"]
-
-WRITE_BUFFER_BYTES = 1 << 20
 
 
 class _Server(asyncio.Protocol):
@@ -45,7 +42,6 @@ class _Client(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self.write: Write = self._transport.write
 
     def data_received(self, data: bytes) -> None:
