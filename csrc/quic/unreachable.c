@@ -7,9 +7,10 @@
  * was heard in between.
  */
 #include <errno.h>
-#include <linux/errqueue.h>
 #include <string.h>
 #include <time.h>
+
+#include <linux/errqueue.h> /* needs time.h before it */
 
 #include "udp.h"
 
