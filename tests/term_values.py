@@ -11,7 +11,6 @@ from barrel_p2p.core.terms import Atom, Pid, Ref
 
 __all__ = [
     "ATOM",
-    "ERLANG",
     "KEY_TERM",
     "NODE",
     "PID",
@@ -75,24 +74,6 @@ _HASHABLE: st.SearchStrategy[Any] = st.recursive(
 )
 VALUE: st.SearchStrategy[Any] = st.recursive(
     _HASHABLE | _FLOAT | st.just(float("inf")), _with_sets, max_leaves=20
-)
-
-# What Erlang has too: no text, no sets, no infinities.
-_ERLANG_LEAF = (
-    st.none()
-    | st.booleans()
-    | INTEGER
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | _BYTES
-    | ATOM
-    | PID
-    | REF
-)
-_ERLANG_KEY: st.SearchStrategy[Any] = st.recursive(
-    _ERLANG_LEAF, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=4
-)
-ERLANG: st.SearchStrategy[Any] = st.recursive(
-    _ERLANG_LEAF, lambda inner: _containers(inner, _ERLANG_KEY), max_leaves=16
 )
 
 
