@@ -56,12 +56,11 @@ class Connection(RawConnection):
 
     Attributes:
         dialled: Whether we opened it.
-        remote: The address that was dialled, or the peer's at the time of accepting.
     """
 
     def __init__(self, engine: Engine, *, dialled: bool) -> None:
         self.dialled = dialled
-        self.remote: tuple[str, int] = ("", 0)
+        self._remote: tuple[str, int] | None = None
         self._on_stream: Callable[[Stream], None] | None = None
         self._engine = engine
         # Below its high-water mark a stream always has room for one piece.
@@ -88,6 +87,17 @@ class Connection(RawConnection):
         self._on_stream = handler
         while handler is not None and self._opened:
             handler(self._opened.popleft())
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The address that was dialled, or else the peer's when first asked for.
+
+        Raises:
+            NotConnected: The connection was accepted and ended before anyone asked.
+        """
+        if self._remote is None:
+            self._remote = self.stats().remote
+        return self._remote
 
     @property
     def how_closed(self) -> Closed | None:
@@ -212,7 +222,6 @@ class Connection(RawConnection):
 
     def connected(self) -> None:
         """Engine callback."""
-        self.remote = self.stats().remote
         if not self._up.done():
             self._up.set_result(None)
         if self._on_up is not None:

@@ -147,7 +147,7 @@ class Endpoint:
             async with asyncio.timeout(timeout):
                 numeric = await self._resolve(host, port)
                 engine.dial(connection, numeric, port)
-                connection.remote = (numeric, port)
+                connection._remote = (numeric, port)
                 self._track(connection)
                 await asyncio.shield(connection._up)
         except TimeoutError:

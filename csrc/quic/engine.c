@@ -77,7 +77,7 @@ configure(bp_engine_t *engine)
     }
     if (c->multipath) {
         pq->picoquic_set_default_multipath_option(quic, 1);
-        (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_PATH_ID_MAX, 16);
+        (void)pq->picoquic_set_default_tp_value(quic, BP_PQ_TP_PATH_ID_MAX, BP_PATH_IDS);
     }
     pq->picoquic_set_max_data_control(quic, c->connection_window);
     pq->picoquic_set_default_idle_timeout(quic, c->idle_timeout_ms);
