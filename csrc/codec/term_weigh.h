@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* No term byte weighs more than this: the byte of an empty list and its slot in another. */
+/* No byte of a valid term takes more memory: that of an empty list and its slot in another. */
 #define BP_TERM_DENSITY_MAX 64u
 
 typedef struct {
