@@ -1,9 +1,14 @@
 """Peer-to-peer clusters of Python nodes over QUIC: one UDP port, no broker.
 
-The facade: public names are re-exported here and nothing is defined here.
+The facade: public names are re-exported here and nothing is defined here. Errors come
+at once. Whatever is compiled, or needs an event loop, is imported on first use, because
+asyncio alone takes longer to import than everything that is wanted without it, and
+because a checkout that is not built yet must still be able to say so.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from barrel_p2p.errors import (
     BarrelError,
@@ -27,12 +32,50 @@ from barrel_p2p.errors import (
     WireError,
 )
 
+if TYPE_CHECKING:
+    from barrel_p2p.auth.certs import ensure_certificate
+    from barrel_p2p.carrier.endpoint import Endpoint
+    from barrel_p2p.core.hlc import HLC, Timestamp
+    from barrel_p2p.core.terms import Atom, Pid, Ref
+    from barrel_p2p.quic.settings import EngineSettings
+else:
+
+    def __getattr__(name):
+        """Import the name's module, and keep the name."""
+        try:
+            if name in ("HLC", "Timestamp"):
+                from barrel_p2p.core import hlc as room
+            elif name in ("Atom", "Pid", "Ref"):
+                from barrel_p2p.core import terms as room
+            elif name == "ensure_certificate":
+                from barrel_p2p.auth import certs as room
+            elif name == "EngineSettings":
+                from barrel_p2p.quic import settings as room
+            elif name == "Endpoint":
+                from barrel_p2p.carrier import endpoint as room
+            else:
+                raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        except ModuleNotFoundError as error:
+            error.add_note("build it first: `make setup`, or `pip install .`")
+            raise
+        value = globals()[name] = getattr(room, name)
+        return value
+
+    def __dir__():
+        """The public names, imported or not."""
+        return sorted({*globals(), *__all__})
+
+
 __all__ = [
+    "HLC",
+    "Atom",
     "BarrelError",
     "Busy",
     "ClockDrift",
     "ConfigError",
     "Conflict",
+    "Endpoint",
+    "EngineSettings",
     "InvalidValue",
     "MigrationDisabled",
     "MigrationsExhausted",
@@ -41,10 +84,14 @@ __all__ = [
     "NotStarted",
     "PeerError",
     "PeerUnreachable",
+    "Pid",
+    "Ref",
     "StorageError",
     "StreamClosed",
     "StreamReset",
+    "Timestamp",
     "UnavailableError",
     "UsageError",
     "WireError",
+    "ensure_certificate",
 ]
