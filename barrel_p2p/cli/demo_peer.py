@@ -16,11 +16,11 @@ from pathlib import Path
 import uvloop
 
 from barrel_p2p.auth.certs import CertificateFiles, ensure_certificate
-from barrel_p2p.carrier.connection import Connection
 from barrel_p2p.carrier.endpoint import Endpoint
+from barrel_p2p.carrier.stream import Stream
 from barrel_p2p.cli.demo_links import HOST, TcpLink
 from barrel_p2p.cli.demo_work import Receiver
-from barrel_p2p.errors import NotStarted, PeerError, PeerUnreachable
+from barrel_p2p.errors import NotStarted
 
 __all__ = ["main"]
 
@@ -45,30 +45,25 @@ async def _serve(certificate: CertificateFiles) -> None:
     }
     print(json.dumps(ready), flush=True)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_accept(endpoint, tasks))
+        tasks.create_task(_accept(endpoint))
         await stdin_closed.wait()
         loop.remove_reader(sys.stdin.fileno())
         server.close()
         await endpoint.close()
 
 
-async def _accept(endpoint: Endpoint, tasks: asyncio.TaskGroup) -> None:
+async def _accept(endpoint: Endpoint) -> None:
     try:
         while True:
-            tasks.create_task(_receive_streams(await endpoint.accept()))
+            connection = await endpoint.accept()
+            connection.on_stream = _receive
     except NotStarted:
         return  # The endpoint was closed: the demo is over.
 
 
-async def _receive_streams(connection: Connection) -> None:
-    try:
-        while True:
-            stream = await connection.accept_stream()
-            receiver = Receiver(stream.write_nowait)
-            receiver.received(await stream.read())
-            stream.on_data = lambda chunk, fin, to=receiver: to.received(chunk)
-    except (PeerError, PeerUnreachable):
-        connection.close(1, "protocol error")
+def _receive(stream: Stream) -> None:
+    receiver = Receiver(stream.write_nowait)
+    stream.on_data = lambda chunk, fin: receiver.received(chunk)
 
 
 class _TcpReceiver(TcpLink):
