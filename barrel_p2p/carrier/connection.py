@@ -10,13 +10,16 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
 from barrel_p2p.carrier.stream import WRITE_BYTES, Stream
-from barrel_p2p.errors import NotConnected, PeerUnreachable
-from barrel_p2p.quic.pump import RawConnection, RawStream
+from barrel_p2p.errors import InvalidValue, NotConnected, PeerUnreachable
+from barrel_p2p.quic.pump import CODE_MAX, RawConnection, RawStream
 
 if TYPE_CHECKING:
     from barrel_p2p.quic.engine import Engine, PathStats
 
-__all__ = ["Closed", "ClosedBy", "Connection"]
+__all__ = ["PRIORITY_MAX", "Closed", "ClosedBy", "Connection"]
+
+PRIORITY_MAX = 255
+"""The priority of streams that go last."""
 
 
 class ClosedBy(StrEnum):
@@ -100,6 +103,11 @@ class Connection(RawConnection):
         return self._remote
 
     @property
+    def is_up(self) -> bool:
+        """Whether the handshake is complete and the connection not over."""
+        return self._up.done() and not self.closed
+
+    @property
     def how_closed(self) -> Closed | None:
         """How it ended, or None while it is open."""
         return self._down.result() if self._down.done() else None
@@ -154,10 +162,15 @@ class Connection(RawConnection):
                 turns with its equals. None leaves the library's 9.
 
         Raises:
+            InvalidValue: ``priority`` is out of range.
             PeerUnreachable: The connection is closed.
             Busy: The engine's ``streams_max`` is reached.
         """
+        if priority is not None and not 0 <= priority <= PRIORITY_MAX:
+            raise InvalidValue(f"priority={priority} is outside 0 to {PRIORITY_MAX}")
         stream = cast("Stream", self.open_raw_stream(uni))
+        if uni:
+            stream.write_only()
         if priority is not None:
             stream.set_priority(priority)
         return stream
@@ -175,7 +188,12 @@ class Connection(RawConnection):
                 raise PeerUnreachable(f"the connection is closed: {self.how_closed}")
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._stream_waiters.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if self._opened:  # This waiter's turn, which it cannot take.
+                    self._wake_stream_waiters()
+                raise
         return self._opened.popleft()
 
     def close(self, code: int = 0, reason: str = "") -> None:
@@ -184,7 +202,12 @@ class Connection(RawConnection):
         Args:
             code: Application error code, 0 to 2**62 - 1.
             reason: For the peer's log; cut at 127 bytes.
+
+        Raises:
+            InvalidValue: ``code`` is out of range.
         """
+        if not 0 <= code <= CODE_MAX:
+            raise InvalidValue(f"code={code} is outside 0 to {CODE_MAX}")
         if not self.closed and self.handle:
             self._engine.close_connection(self.handle, code, reason)
 
@@ -240,6 +263,8 @@ class Connection(RawConnection):
         self, why: int, local: int, remote: int, application: int
     ) -> None:
         """Engine callback."""
+        if self._down.done():
+            return
         by = _BY_NUMBER[why]
         code = application if by is ClosedBy.APPLICATION else remote or local
         if by is ClosedBy.LOCAL and local == 0:

@@ -47,6 +47,7 @@ class Endpoint:
         self._accepted: deque[Connection] = deque()
         self._accept_waiters: deque[asyncio.Future[None]] = deque()
         self._drained: asyncio.Future[None] | None = None
+        self._closed: asyncio.Future[None] | None = None  # since close() has begun
 
     @classmethod
     async def open(
@@ -170,12 +171,18 @@ class Endpoint:
         Raises:
             NotStarted: The endpoint is or gets closed.
         """
-        while not self._accepted:
+        while True:
             self._alive()
+            if self._accepted:
+                return self._accepted.popleft()
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._accept_waiters.append(waiter)
-            await waiter
-        return self._accepted.popleft()
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if self._accepted:  # This waiter's turn, which it cannot take.
+                    self._wake_accept_waiter()
+                raise
 
     async def close(self, *, drain: float = 1.0) -> None:
         """Send what is queued, close every connection, free the port. Idempotent.
@@ -187,18 +194,22 @@ class Endpoint:
         engine = self._engine
         if engine is None:
             return
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        self._closed = self._loop.create_future()
         try:
             async with asyncio.timeout(drain):
                 await self._wait_drained(engine)
-                for connection in self._live:
-                    connection.close(0, "closed")
-                engine.pump.flush()
+                self._close_connections(engine)
                 if self._live:
                     await asyncio.wait([c._down for c in self._live])
         except TimeoutError:
             pass  # A peer that is gone cannot confirm.
         finally:
+            self._close_connections(engine)
             self._shut(engine)
+            self._closed.set_result(None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -221,22 +232,24 @@ class Endpoint:
         if self._drained is None or self._drained.done():
             return
         for connection in self._live:
-            if connection.unsent or connection.in_flight:
+            if connection.is_up and (connection.unsent or connection.in_flight):
                 return
         self._drained.set_result(None)
 
+    def _close_connections(self, engine: Engine) -> None:
+        for connection in self._live:
+            connection.close(0, "closed")
+        engine.pump.flush()
+
     def _shut(self, engine: Engine) -> None:
-        if self._engine is None:
-            return
         self._engine = None
         self._loop.remove_reader(self._fd)
         for connection in list(self._live):
             connection.finish(1, 0, 0, 0)
         engine.close()
+        self._accepted.clear()
         while self._accept_waiters:
-            waiter = self._accept_waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+            self._wake_accept_waiter()
 
     def _track(self, connection: Connection) -> None:
         self._live.add(connection)
@@ -250,14 +263,20 @@ class Endpoint:
 
     def _on_accepted(self, connection: Connection) -> None:
         if len(self._accepted) >= ACCEPT_MAX:
+            # Those that have come and gone must not keep others out.
+            self._accepted = deque(c for c in self._accepted if not c.closed)
+        if len(self._accepted) >= ACCEPT_MAX:
             connection.close(CODE_BUSY, "accept queue full")
             return
         self._accepted.append(connection)
+        self._wake_accept_waiter()
+
+    def _wake_accept_waiter(self) -> None:
         while self._accept_waiters:
             waiter = self._accept_waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
-                break
+                return
 
     async def _resolve(self, host: str, port: int) -> str:
         family = 6 if ":" in self._alive().address()[0] else 4
@@ -268,7 +287,7 @@ class Endpoint:
             found = await self._loop.getaddrinfo(
                 host, port, family=wanted, type=socket.SOCK_DGRAM
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise PeerUnreachable(f"{host} cannot be resolved: {error}") from error
         return str(found[0][4][0])
 

@@ -20,6 +20,7 @@ WRITE_BYTES = 262_144
 """Larger writes are queued in pieces of this size, each waiting for room."""
 
 DataHandler = Callable[[bytes, bool], None]
+_Ended = StreamClosed | StreamReset | PeerUnreachable
 
 
 class Stream(RawStream):
@@ -39,8 +40,8 @@ class Stream(RawStream):
         self._at_end = False
         self._readable: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
-        self._read_error: StreamReset | PeerUnreachable | None = None
-        self._write_error: StreamReset | PeerUnreachable | None = None
+        self._read_error: _Ended | None = None
+        self._write_error: _Ended | None = None
         self._finished = False
 
     @property
@@ -66,6 +67,7 @@ class Stream(RawStream):
 
         Raises:
             StreamReset: The peer gave up sending; bytes before that were returned.
+            StreamClosed: We stopped reading, or the stream is for writing only.
             PeerUnreachable: The connection ended before the stream did.
         """
         while not self._chunks:
@@ -89,6 +91,7 @@ class Stream(RawStream):
             InvalidValue: ``n`` is negative.
             asyncio.IncompleteReadError: The stream ended before; it holds what came.
             StreamReset: The peer gave up sending.
+            StreamClosed: We stopped reading, or the stream is for writing only.
             PeerUnreachable: The connection ended.
         """
         if n < 0:
@@ -160,18 +163,36 @@ class Stream(RawStream):
         self._finished = True
 
     def reset(self, error_code: int = 0) -> None:
-        """Give up both directions with ``error_code``; what was not sent is dropped."""
+        """Give up both directions with ``error_code``; what was not sent is dropped.
+
+        Args:
+            error_code: For the peer's application, 0 to 2**62 - 1.
+
+        Raises:
+            InvalidValue: ``error_code`` is out of range; nothing has changed.
+        """
         self.reset_nowait(error_code)
         self.stop_sending(error_code)
-        self._finished = True
-        self._write_error = self._write_error or StreamReset(
-            f"stream {self.id} was reset here", error_code=error_code
-        )
-        self._read_error = self._read_error or StreamReset(
-            f"stream {self.id} was reset here", error_code=error_code
-        )
-        self._wake(self._readable)
-        self._wake(self._room)
+        if self._write_error is None:
+            self._write_error = StreamClosed(f"stream {self.id} was reset here")
+        self._finished = False
+        self._fail_room()
+
+    def stop_sending(self, error_code: int) -> None:
+        """Stop reading, and ask the peer to give up sending, with ``error_code``.
+
+        What has arrived and was not read is dropped.
+
+        Raises:
+            InvalidValue: ``error_code`` is out of range; nothing has changed.
+        """
+        super().stop_sending(error_code)
+        self._chunks.clear()
+        self._end_reading(StreamClosed(f"reading of stream {self.id} was stopped here"))
+
+    def write_only(self) -> None:
+        """Refuse reading: nothing can arrive on a one-way stream of our own."""
+        self._end_reading(StreamClosed(f"stream {self.id} is for writing only"))
 
     def data_received(self, chunk: bytes, fin: bool) -> None:
         """Engine callback."""
@@ -193,30 +214,32 @@ class Stream(RawStream):
 
     def reset_received(self, error_code: int) -> None:
         """Engine callback."""
-        self._read_error = StreamReset(
-            f"the peer reset stream {self.id} with code {error_code:#x}",
-            error_code=error_code,
-        )
-        self._wake(self._readable)
+        text = f"the peer reset stream {self.id} with code {error_code:#x}"
+        self._end_reading(StreamReset(text, error_code=error_code))
 
     def stop_received(self, error_code: int) -> None:
         """Engine callback."""
-        self._write_error = StreamReset(
-            f"the peer stopped reading stream {self.id} with code {error_code:#x}",
-            error_code=error_code,
-        )
+        if self._write_error is None:
+            self._write_error = StreamReset(
+                f"the peer stopped reading stream {self.id} with code {error_code:#x}",
+                error_code=error_code,
+            )
         self._fail_room()
 
     def stream_released(self) -> None:
         """Engine callback."""
         if self.connection.closed:
             gone = PeerUnreachable(f"the connection of stream {self.id} is closed")
-            if not self._at_end and self._read_error is None:
-                self._read_error = gone
             if self._write_error is None:
                 self._write_error = gone
-        self._wake(self._readable)
+            self._end_reading(gone)
         self._fail_room()
+
+    def _end_reading(self, error: _Ended) -> None:
+        """Readers get what is there, then ``error``, unless the end had come before."""
+        if not self._at_end and self._read_error is None:
+            self._read_error = error
+        self._wake(self._readable)
 
     async def _wait_readable(self) -> None:
         if self._readable is not None:

@@ -1,6 +1,8 @@
 from collections.abc import Buffer, Callable
 from typing import Self, final
 
+CODE_MAX: int
+
 @final
 class Pump:
     def __new__(

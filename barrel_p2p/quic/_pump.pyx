@@ -16,7 +16,14 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 cimport cython
 
-from barrel_p2p.errors import Busy, NotConnected, NotStarted, PeerUnreachable, StreamClosed
+from barrel_p2p.errors import (
+    Busy,
+    InvalidValue,
+    NotConnected,
+    NotStarted,
+    PeerUnreachable,
+    StreamClosed,
+)
 
 # A writer that outruns the loop is sent out every so many bytes.
 cdef enum:
@@ -32,6 +39,7 @@ cdef inline int64_t monotonic_ns() noexcept:
     return <int64_t>t.tv_sec * 1_000_000_000 + t.tv_nsec
 
 
+CODE_MAX = 2**62 - 1  # of a QUIC variable-length integer
 cdef object _FULL_HINT = "wait for room: use `await write(...)` or write smaller pieces"
 
 
@@ -361,25 +369,28 @@ cdef class RawStream:
             pump.hot.consumed(pump.engine, self.handle, length)
             pump.schedule()
 
-    def reset_nowait(self, uint64_t error_code):
+    def reset_nowait(self, error_code):
         """Give up sending; what was not sent is dropped."""
         cdef Pump pump = self.connection.pump
+        cdef uint64_t code = checked(error_code, CODE_MAX, "error_code")
         if pump.engine != NULL and not self.released:
-            pump.hot.reset(pump.engine, self.handle, error_code)
+            pump.hot.reset(pump.engine, self.handle, code)
             pump.schedule()
 
-    def stop_sending(self, uint64_t error_code):
+    def stop_sending(self, error_code):
         """Ask the peer to give up sending; what it sent before is dropped."""
         cdef Pump pump = self.connection.pump
+        cdef uint64_t code = checked(error_code, CODE_MAX, "error_code")
         if pump.engine != NULL and not self.released:
-            pump.hot.stop_sending(pump.engine, self.handle, error_code)
+            pump.hot.stop_sending(pump.engine, self.handle, code)
             pump.schedule()
 
-    def set_priority(self, uint8_t priority):
+    def set_priority(self, priority):
         """Lower goes first, strictly; streams of an equal even number take turns."""
         cdef Pump pump = self.connection.pump
+        cdef uint64_t level = checked(priority, 255, "priority")
         if pump.engine != NULL and not self.released:
-            pump.hot.priority(pump.engine, self.handle, priority)
+            pump.hot.priority(pump.engine, self.handle, <uint8_t>level)
 
     @property
     def queued(self):
@@ -420,6 +431,12 @@ cdef class RawStream:
         """Both directions are done, or the connection is over."""
 
 
+cdef uint64_t checked(object value, object highest, str name) except? 0:
+    if not isinstance(value, int) or not 0 <= value <= highest:
+        raise InvalidValue(f"{name}={value!r} is outside 0 to {highest}")
+    return value
+
+
 cdef object write_error(RawStream stream, int64_t status, size_t length):
     if status == BP_E_STATE:
         return StreamClosed(f"stream {stream.id} is not open for writing")
@@ -431,6 +448,7 @@ cdef object write_error(RawStream stream, int64_t status, size_t length):
         )
     if status == BP_E_MEMORY:
         return MemoryError(f"no memory for {length} bytes on stream {stream.id}")
-    if stream.connection.closed:
+    if stream.connection.closed or not stream.released:
+        # The engine has dropped it; the event that says so may be in this very batch.
         return PeerUnreachable(f"the connection of stream {stream.id} is closed")
     return StreamClosed(f"stream {stream.id} is closed")

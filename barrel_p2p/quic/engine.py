@@ -42,7 +42,9 @@ __all__ = ["SEED_BYTES", "SOCKETS_MAX", "Engine", "EngineStats", "PathStats"]
 SEED_BYTES: Final = lib.BP_RESET_SEED_BYTES
 SOCKETS_MAX: Final = lib.BP_SOCKETS_MAX
 _CERTIFICATE_BYTES_MAX = 16_384
-_TIME_US_MAX = 1 << 53
+_EXPORT_BYTES_MAX = 255
+_LABEL_BYTES_MAX = 249  # RFC 8446, 7.1: 255 less those of "tls13 "
+_SECONDS_MAX = 1 << 32
 
 HostPort = tuple[str, int]
 
@@ -214,7 +216,8 @@ class Engine:
         """Start a handshake with a numeric address; ``connection`` hears the outcome.
 
         Raises:
-            InvalidValue: Not a numeric address with a port.
+            InvalidValue: Not a numeric address with a port, or of a family of which no
+                socket is open.
             UnavailableError: ``connections_max`` is reached.
         """
         engine = self._alive()
@@ -224,6 +227,10 @@ class Engine:
             raise UnavailableError("connections_max is reached")
         if status == lib.BP_E_ARGUMENT:
             raise InvalidValue(f"{host} port {port} is no address to dial")
+        if status == lib.BP_E_STATE:
+            raise InvalidValue(
+                f"{host} cannot be dialled: no socket of its family is open"
+            )
         if status != lib.BP_OK:
             code = lib.bp_engine_errno(engine)
             raise UnavailableError(f"no dial: {_system_error(status, code)}")
@@ -232,7 +239,7 @@ class Engine:
 
     def close_connection(self, handle: int, code: int, reason: str) -> None:
         """Tell the peer ``code`` and ``reason`` (cut at 127 bytes), then end it."""
-        raw = reason.encode()[: lib.BP_REASON_BYTES_MAX]
+        raw = reason.encode(errors="replace")[: lib.BP_REASON_BYTES_MAX]
         lib.bp_connection_close(self._alive(), handle, code, raw)
         self.pump.schedule()
 
@@ -261,15 +268,21 @@ class Engine:
 
         Args:
             handle: The connection.
-            label: Names the use; ASCII.
+            label: Names the use; 1 to 249 printable ASCII characters.
             size: Bytes wanted, 1 to 255.
 
         Raises:
             InvalidValue: ``size`` or ``label`` is out of range.
             NotConnected: The connection is closed or its handshake unfinished.
         """
-        if not 1 <= size <= 255 or not label.isascii():
-            raise InvalidValue(f"exporter label {label!r} or size {size} (1 to 255)")
+        if not 1 <= size <= _EXPORT_BYTES_MAX:
+            raise InvalidValue(f"size={size} is outside 1 to {_EXPORT_BYTES_MAX}")
+        printable = label.isascii() and label.isprintable()
+        if not printable or not 1 <= len(label) <= _LABEL_BYTES_MAX:
+            raise InvalidValue(
+                f"label={label[:40]!r} of {len(label)} characters is not 1 to "
+                f"{_LABEL_BYTES_MAX} printable ASCII ones"
+            )
         out = ffi.new("uint8_t[]", size)
         status = lib.bp_connection_export(
             self._alive(), handle, label.encode(), out, size
@@ -311,9 +324,12 @@ class Engine:
             NotConnected: The connection is closed, accepted, unfinished or moving.
             MigrationDisabled: The peer does not allow it, or no connection id is left
                 (code ``migrations_exhausted``).
-            InvalidValue: There is no such socket.
+            InvalidValue: There is no such socket, or it is of another family than the
+                peer's address, or ``timeout`` is not positive.
         """
-        timeout_us = min(int(timeout * 1_000_000), _TIME_US_MAX)
+        if not timeout > 0:
+            raise InvalidValue(f"timeout={timeout} must be positive")
+        timeout_us = int(min(timeout, _SECONDS_MAX) * 1_000_000)
         status = lib.bp_connection_migrate(self._alive(), handle, socket, timeout_us)
         if status == lib.BP_E_DISABLED:
             raise MigrationDisabled("the peer has disabled active migration")
@@ -323,7 +339,7 @@ class Engine:
                 hint="re-dial, or let both sides offer multipath",
             )
         if status == lib.BP_E_ARGUMENT:
-            raise InvalidValue(f"socket {socket} is not open")
+            raise InvalidValue(f"socket {socket} is not open or of another family")
         if status == lib.BP_E_STATE:
             raise NotConnected(
                 "not possible now: we did not dial it, its handshake is unfinished, "

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from barrel_p2p.quic._pump import Pump, RawConnection, RawStream
+from barrel_p2p.quic._pump import CODE_MAX, Pump, RawConnection, RawStream
 
-__all__ = ["Pump", "RawConnection", "RawStream"]
+__all__ = ["CODE_MAX", "Pump", "RawConnection", "RawStream"]

@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "udp.h"
 
 uint64_t
 bp_connection_handle(const bp_connection_t *connection)
@@ -172,7 +172,8 @@ bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *hand
     if (bp_address_to_native(peer, &to) == 0 || peer->port == 0) {
         return BP_E_ARGUMENT;
     }
-    if (!engine->config.simulated && engine->sockets[0].fd < 0) {
+    struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
+    if (!engine->config.simulated && bp_udp_pick_socket(engine, &any, &to) < 0) {
         return BP_E_STATE;
     }
     bp_clock_refresh(engine);

@@ -225,7 +225,8 @@ uintptr_t bp_engine_hot(void);
 /*
  * bp_connection_open - start a handshake with peer from socket 0.
  *
- * Returns   BP_OK and *connection, BP_E_LIMIT, BP_E_STATE (no socket), BP_E_LIBRARY.
+ * Returns   BP_OK and *connection, BP_E_LIMIT, BP_E_STATE (no socket of its family),
+ *           BP_E_LIBRARY.
  *           CONNECTED or CLOSED follows as an event.
  */
 int bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *connection);

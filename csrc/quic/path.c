@@ -83,6 +83,9 @@ bp_connection_migrate(bp_engine_t *engine, uint64_t handle, int socket, uint64_t
     if (socket < 0 || socket >= BP_SOCKETS_MAX || engine->sockets[socket].fd < 0) {
         return BP_E_ARGUMENT;
     }
+    if (engine->sockets[socket].local.ss_family != connection->peer.ss_family) {
+        return BP_E_ARGUMENT;
+    }
     bool ready = engine->pq->picoquic_get_cnx_state(connection->cnx) == BP_PQ_STATE_READY;
     if (!connection->dialled || !ready || connection->probe_socket >= 0) {
         return BP_E_STATE;
