@@ -55,20 +55,23 @@ cdef int _write_term(
     cdef uint8_t *pos
     memset(&w, 0, sizeof(w))
     w.out = out
-    w.pos = out.base + out.used
-    w.end = out.base + out.room
     w.from_ = out.used
     w.bytes_max = limits.bytes_max
     w.depth_max = limits.depth_max
     w.key_only = key_only
     w.tally.memory_max = UINT64_MAX
     w.stack = stack
-    pos = _room(&w, w.pos, HEAD)
-    if pos != NULL:
-        pos[0] = BP_TERM_VERSION
-        pos = _write(&w, pos + 1, value, key_only)
-        if pos == NULL and w.code == OPEN:
-            pos = _open_out(&w)
+    # An empty buffer may have no base yet.
+    if out.room - out.used < HEAD and out.grow(out, HEAD) != 0:
+        w.code = BP_E_TERM_ALLOC
+        _fault_out(&w, fault)
+        return fault.code
+    w.pos = out.base + out.used
+    w.end = out.base + out.room
+    w.pos[0] = BP_TERM_VERSION
+    pos = _write(&w, w.pos + 1, value, key_only)
+    if pos == NULL and w.code == OPEN:
+        pos = _open_out(&w)
     while pos != NULL and w.depth > 0:
         pos = _resume_out(&w, pos)
     if pos != NULL:

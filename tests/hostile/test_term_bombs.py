@@ -7,6 +7,7 @@ this machine takes for a loop that the machine of the goals runs in a millisecon
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import struct
@@ -23,8 +24,10 @@ from barrel_p2p.errors import NotEncodable, WireError
 from barrel_p2p.wire import limits
 from barrel_p2p.wire.terms import decode, encode
 from tests.tools import rounds
+from tests.tree import ROOT
 
 MIB = 1 << 20
+CORPUS = ROOT / "tests" / "vectors" / "corpus" / "term_weigh"
 # hash() of an int is its remainder by this prime: its multiples all hash to 0.
 HASH_PRIME = sys.hash_info.modulus
 
@@ -320,6 +323,45 @@ def test_every_one_byte_mutant_of_a_rich_term_is_a_value_or_refused() -> None:
     assert peak_bytes(run) <= 8 * MIB
     # Many mutants are other values; if all were, nothing would be checked.
     assert len(data) * 64 < refused < len(data) * 224
+
+
+def test_refusals_leave_no_memory_behind() -> None:
+    data = rich_term()
+    mutants = [data[:at] + b"\xff" + data[at + 1 :] for at in range(len(data))]
+    mutants += [data[:size] for size in range(len(data))]
+
+    def refuse_all() -> None:
+        for mutant in mutants:
+            with contextlib.suppress(WireError):
+                decode(mutant)
+        for value in ({1: [2, {3: object()}]}, {(1, 2j)}, [{frozenset({1, 2, 3j})}]):
+            with contextlib.suppress(NotEncodable):
+                encode(value)
+
+    refuse_all()  # Fills the caches of names.
+    tracemalloc.start()
+    try:
+        refuse_all()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(20):
+            refuse_all()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20 * len(mutants)
+
+
+def test_the_kept_corpus_of_the_fuzzer_decodes_or_is_refused() -> None:
+    seen = {"value": 0, "refused": 0}
+    for path in CORPUS.iterdir():
+        try:
+            value = decode(b"\x83" + path.read_bytes())
+        except WireError:
+            seen["refused"] += 1
+        else:
+            assert len(encode(decode(encode(value)))) == len(encode(value))
+            seen["value"] += 1
+    assert min(seen.values()) > 10
 
 
 def test_no_end_of_names_takes_no_end_of_memory() -> None:
