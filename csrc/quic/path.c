@@ -20,7 +20,8 @@ bp_connection_stats(bp_engine_t *engine, uint64_t handle, bp_path_stats_t *stats
     struct sockaddr_storage address;
     memset(&quality, 0, sizeof(quality));
     memset(stats, 0, sizeof(*stats));
-    int status = engine->pq->picoquic_get_path_quality(connection->cnx, connection->path_id, &quality);
+    int status =
+        engine->pq->picoquic_get_path_quality(connection->cnx, connection->path_id, &quality);
     if (status != 0) {
         engine->pq->picoquic_get_default_path_quality(connection->cnx, &quality);
     }
@@ -57,6 +58,9 @@ static int
 send_probe(bp_connection_t *connection, int socket)
 {
     bp_engine_t *engine = connection->engine;
+    if (engine->pq->picoquic_get_cnx_state(connection->cnx) != BP_PQ_STATE_READY) {
+        return BP_E_STATE; /* RFC 9000, 9: not before the handshake is confirmed */
+    }
     int status = engine->pq->picoquic_probe_new_path_ex(
         connection->cnx, (const struct sockaddr *)&connection->peer,
         (const struct sockaddr *)&engine->sockets[socket].local, 0, engine->now_us, 0);
@@ -65,8 +69,8 @@ send_probe(bp_connection_t *connection, int socket)
         engine->pq->picoquic_set_app_wake_time(connection->cnx, engine->now_us);
         return BP_OK;
     }
-    if (status == BP_PQ_ERROR_PATH_CID_BLOCKED || status == BP_PQ_ERROR_PATH_ID_BLOCKED
-        || status == BP_PQ_ERROR_PATH_LIMIT) {
+    if (status == BP_PQ_ERROR_PATH_CID_BLOCKED || status == BP_PQ_ERROR_PATH_ID_BLOCKED ||
+        status == BP_PQ_ERROR_PATH_LIMIT) {
         return BP_E_EXHAUSTED;
     }
     engine->last_error = status;
@@ -86,8 +90,7 @@ bp_connection_migrate(bp_engine_t *engine, uint64_t handle, int socket, uint64_t
     if (engine->sockets[socket].local.ss_family != connection->peer.ss_family) {
         return BP_E_ARGUMENT;
     }
-    bool ready = engine->pq->picoquic_get_cnx_state(connection->cnx) == BP_PQ_STATE_READY;
-    if (!connection->dialled || !ready || connection->probe_socket >= 0) {
+    if (!connection->dialled || !connection->connected || connection->probe_socket >= 0) {
         return BP_E_STATE;
     }
     const bp_pq_tp_t *peer = engine->pq->picoquic_get_transport_parameters(connection->cnx, 0);
@@ -96,7 +99,7 @@ bp_connection_migrate(bp_engine_t *engine, uint64_t handle, int socket, uint64_t
     }
     bp_clock_refresh(engine);
     int status = send_probe(connection, socket);
-    bool waits = status == BP_E_EXHAUSTED && is_multipath(connection);
+    bool waits = status == BP_E_STATE || (status == BP_E_EXHAUSTED && is_multipath(connection));
     if (status != BP_OK && !waits) {
         return status;
     }
@@ -129,7 +132,8 @@ bp_path_available(bp_connection_t *connection, uint64_t path_id)
     }
     if (moved || !connection->dialled) {
         connection->path_id = path_id;
-        (void)engine->pq->picoquic_get_path_addr(connection->cnx, path_id, 2, &connection->peer);
+        (void)engine->pq->picoquic_get_path_addr(connection->cnx, path_id, 2,
+                                                 &connection->peer);
     }
     bp_event_t *event = bp_event_push(engine, BP_EVENT_PATH, connection, NULL);
     if (event != NULL) {
@@ -147,11 +151,12 @@ bp_path_expire(bp_engine_t *engine)
         if (!connection->used || connection->probe_socket < 0) {
             continue;
         }
-        if (connection->probe_waits && send_probe(connection, connection->probe_socket) == BP_OK) {
+        if (connection->probe_waits &&
+            send_probe(connection, connection->probe_socket) == BP_OK) {
             connection->probe_waits = false;
         }
-        if (engine->now_us >= connection->probe_deadline_us
-            && bp_event_push(engine, BP_EVENT_PATH_FAILED, connection, NULL) != NULL) {
+        if (engine->now_us >= connection->probe_deadline_us &&
+            bp_event_push(engine, BP_EVENT_PATH_FAILED, connection, NULL) != NULL) {
             connection->probe_socket = -1;
             engine->probing--;
         }
