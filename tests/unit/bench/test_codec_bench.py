@@ -10,10 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("msgspec", reason="needs the bench dependencies")
-pytest.importorskip("msgpack", reason="needs the bench dependencies")
-pytest.importorskip("erlpack", reason="needs the bench dependencies")
-
 from bench.codec import BARS, codecs, ratios, table, values
 
 ROOT = Path(__file__).parents[3]
