@@ -72,15 +72,17 @@ class Endpoint:
         Raises:
             Conflict: The address is in use.
             ConfigError: The address is not one of this host.
+            InvalidValue: ``host`` is no numeric address or ``reset_seed`` too short.
             StorageError: The certificate or key cannot be used.
             ImportError: picoquic is missing or does not fit.
         """
         endpoint = cls(asyncio.get_running_loop())
+        seed = secrets.token_bytes(SEED_BYTES) if reset_seed is None else reset_seed
         engine = Engine(
             settings or EngineSettings(),
             certificate_file=certificate.cert_file,
             key_file=certificate.key_file,
-            reset_seed=reset_seed or secrets.token_bytes(SEED_BYTES),
+            reset_seed=seed,
             call_soon=endpoint._loop.call_soon,
             on_error=endpoint._report,
             accept=endpoint._make_accepted,

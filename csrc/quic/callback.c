@@ -146,6 +146,11 @@ on_close(bp_connection_t *connection, int event)
     engine->pq->picoquic_get_close_reasons(connection->cnx, &local, &remote, &local_app,
                                            &remote_app);
     uint16_t why = BP_CLOSED_LOCAL;
+    if (connection->closing) {
+        /* Ours, whatever came last: a peer that has forgotten it answers with a reset. */
+        bp_connection_end(connection, why, 0, 0, local_app);
+        return;
+    }
     if (event == BP_PQ_STATELESS_RESET) {
         why = BP_CLOSED_RESET;
     } else if (event == BP_PQ_APPLICATION_CLOSE) {

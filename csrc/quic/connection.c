@@ -220,7 +220,11 @@ bp_connection_close(bp_engine_t *engine, uint64_t handle, uint64_t code, const c
     connection->reason[length] = '\0';
     int status = engine->pq->picoquic_close_ex(connection->cnx, code,
                                                length > 0 ? connection->reason : NULL);
-    return status == 0 ? BP_OK : BP_E_STATE;
+    if (status != 0) {
+        return BP_E_STATE;
+    }
+    connection->closing = true;
+    return BP_OK;
 }
 
 int

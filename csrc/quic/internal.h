@@ -57,6 +57,8 @@ struct bp_stream {
     uint64_t stop_code; /* of a STOP_SENDING to send once the peer knows the stream */
     bool known;         /* the peer has heard of it */
     bool stop_due;
+    uint64_t reset_code; /* of a reset to send once the peer has room for the stream */
+    bool reset_due;
     bool controlled;    /* its flow control is ours */
     bool can_send;
     bool can_receive;
@@ -73,6 +75,7 @@ struct bp_connection {
     bool dialled;
     bool connected;
     bool starved;       /* credit was withheld: the connection window is full */
+    bool closing;       /* the application has closed it */
     bool close_pending; /* its CLOSED event found no room */
     bp_connection_t *next; /* in the free or limbo list */
     bp_engine_t *engine;

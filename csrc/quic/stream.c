@@ -411,6 +411,25 @@ bp_stream_write(bp_engine_t *engine, uint64_t handle, const uint8_t *data, size_
     return bp_stream_commit(engine, handle, length, fin);
 }
 
+/*
+ * Reset our direction. What is already in packets still arrives (RESET_STREAM_AT): the
+ * library gives neither connection credit nor a new stream for bytes that never do.
+ */
+static void
+reset_now(bp_stream_t *stream, uint64_t code)
+{
+    const bp_picoquic_t *pq = stream->connection->engine->pq;
+    bp_pq_cnx_t *cnx = stream->connection->cnx;
+    stream->active = false;
+    stream->reset_due = false;
+    if (pq->picoquic_reset_stream_at(cnx, stream->id, code, stream->sent) != 0) {
+        /* The peer does not know the extension. */
+        (void)pq->picoquic_reset_stream(cnx, stream->id, code);
+    }
+    /* picoquic forgets its pointer to us on reset; without it RELEASED would never come. */
+    (void)pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+}
+
 /* picoquic has room bytes in a packet for this stream; give it what is queued. */
 int
 bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
@@ -420,6 +439,17 @@ bp_stream_prepare(bp_stream_t *stream, void *packet, size_t packet_room)
     size_t n = left < packet_room ? left : packet_room;
     bool fin = stream->fin_queued && n == left;
     bool more = n < left;
+    if (stream->reset_due) {
+        (void)pq->picoquic_provide_stream_data_buffer(packet, 0, 0, 0);
+        stream->active = false;
+        stream->known = true;
+        reset_now(stream, stream->reset_code);
+        bp_stream_stop(stream);
+        /* This call makes no packet, so without this the frames would wait for another. */
+        pq->picoquic_set_app_wake_time(stream->connection->cnx,
+                                       stream->connection->engine->now_us);
+        return 0;
+    }
     uint8_t *out = pq->picoquic_provide_stream_data_buffer(packet, n, fin, more);
     if (out == NULL) {
         return n == 0 && !fin ? 0 : -1;
@@ -465,23 +495,21 @@ bp_stream_consumed(bp_engine_t *engine, uint64_t handle, uint64_t length)
 }
 
 /*
- * Reset our direction. What is already in packets still arrives (RESET_STREAM_AT): the
- * library gives neither connection credit nor a new stream for bytes that never do.
+ * Give up our direction. What nobody has heard of cannot be reset either, as the peer may
+ * have no room for it yet: the library asks for its data once there is room.
  */
 void
 bp_stream_give_up(bp_stream_t *stream, uint64_t code)
 {
-    const bp_picoquic_t *pq = stream->connection->engine->pq;
-    bp_pq_cnx_t *cnx = stream->connection->cnx;
     stream->can_send = false;
-    stream->active = false;
     discard_queue(stream);
-    if (pq->picoquic_reset_stream_at(cnx, stream->id, code, stream->sent) != 0) {
-        /* The peer does not know the extension. */
-        (void)pq->picoquic_reset_stream(cnx, stream->id, code);
+    if (stream->known) {
+        reset_now(stream, code);
+        return;
     }
-    /* picoquic forgets its pointer to us on reset; without it RELEASED would never come. */
-    (void)pq->picoquic_set_app_stream_ctx(cnx, stream->id, stream);
+    stream->reset_due = true;
+    stream->reset_code = code;
+    (void)activate(stream);
 }
 
 int

@@ -265,12 +265,7 @@ a_stream_the_peer_has_no_room_for_yet_can_be_refused_and_reset(void)
     CHECK_EQUAL(pair_stream(&pair, 0, streams[ROOM])->releases, 1);
     pair_stream_t *reset = pair_stream_by_id(&pair, 1, 4 * (ROOM + 1));
     CHECK(reset != NULL && reset->resets == 1 && reset->reset_code == 8);
-    /* Nobody sends there unless the peer begins, and then it is told. */
-    uint64_t far = reset->handle;
-    CHECK(write_text(1, far, "anyone?", 0) > 0);
-    pair_run(&pair, PAIR_SECOND);
-    CHECK_EQUAL(pair_stream(&pair, 1, far)->stops, 1);
-    CHECK_EQUAL(pair_stream(&pair, 1, far)->stop_code, 8);
+    CHECK(reset->stops == 1 && reset->stop_code == 8 && reset->releases == 1);
     CHECK_EQUAL(pair_stream(&pair, 0, streams[ROOM + 1])->received, 0);
     CHECK_EQUAL(pair_stream(&pair, 0, streams[ROOM + 1])->releases, 1);
     CHECK(!pair_connection(&pair, 0, client)->closed);
