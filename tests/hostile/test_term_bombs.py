@@ -144,7 +144,7 @@ BOMBS: dict[str, bytes] = {
     "tuples of equal hash": a_set(colliding_tuples(9_000)),
     "sets of sets, 8 by 8": colliding_sets(8, 4),
     "sets of sets, 2 by 2": colliding_sets(2, 12),
-    "keys that chain": a_map(chained_keys(1 << 14)),
+    "keys that chain": a_map(chained_keys(1 << 12)),
     "text first, then keys of equal hash": a_map(
         [b"\xe0\5%05d" % i for i in range(5_000)] + multiples(9_000)
     ),
@@ -219,6 +219,21 @@ def test_what_makes_keys_a_bomb_is_that_they_collide(name: str) -> None:
 
 def decode_count(data: bytes) -> int:
     return int.from_bytes(data[1:5])
+
+
+def test_tables_of_this_interpreter_grow_as_the_probe_of_keys_assumes() -> None:
+    # The numbers that csrc/tests/test_key_probe.c holds the probe to.
+    assert grows_at({}, dict.setdefault) == [6, 11, 22, 43, 86, 171, 342, 683]
+    assert grows_at(set(), set.add) == [5, 19, 77, 307, 1229]
+
+
+def grows_at[T](table: T, add: Callable[[T, int], object]) -> list[int]:
+    """Numbers of keys, from 2 on, that made the table larger."""
+    sizes = []
+    for key in range(1_230):
+        add(table, key)
+        sizes.append(sys.getsizeof(table))
+    return [n for n in range(2, len(sizes) + 1) if sizes[n - 1] > sizes[n - 2]]
 
 
 @pytest.mark.parametrize(
