@@ -124,13 +124,13 @@ class Stream(RawStream):
             StreamReset: The peer asked us to stop sending.
             PeerUnreachable: The connection has ended.
         """
-        if self._write_error is not None:
-            raise self._write_error
         view = memoryview(data).cast("B")
         step = self._piece_bytes
         for start in range(0, max(len(view), 1), step):
             while self.blocked:
                 await self.wait_writable()
+            if self._write_error is not None:
+                raise self._write_error
             self.write_nowait(view[start : start + step])
 
     async def wait_writable(self) -> None:
