@@ -21,7 +21,7 @@ from tests.tree import ROOT, files
 
 SECONDS_MAX = 30
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
-STRICT = {"PYTHONPATH": str(ROOT), "PYTHONDEVMODE": "1", "PYTHONWARNINGS": "error"}
+STRICT = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
 
 
 @dataclass(frozen=True, slots=True)
