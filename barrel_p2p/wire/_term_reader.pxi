@@ -16,7 +16,7 @@ cdef enum:
 
 cdef struct InFrame:
     InKind kind
-    int flags            # KEY when the elements are (parts of) keys
+    int flags            # KEY when the items are parts of a key
     bint probing
     bint nested          # the container itself is part of a key
     PyObject *box        # owned
@@ -359,7 +359,7 @@ cdef PyObject *_open_in(
     f.left = elements
     f.count = count
     f.nested = flags & KEY
-    f.flags = KEY if kind == IN_SET else flags & KEY
+    f.flags = flags & KEY
     f.probing = False
     if kind == IN_TUPLE:
         f.items = bp_tuple_items(f.box)

@@ -329,7 +329,7 @@ cdef inline object _own(PyObject *value):
 
 
 cdef int _borrow(object data, Py_buffer *view) except -1:
-    if type(data) is not bytearray and type(data) is not memoryview:
+    if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InvalidValue(
             f"cannot decode a {type(data).__name__}",
             hint="pass bytes, a bytearray or a memoryview",

@@ -290,6 +290,7 @@ def dense(count: int) -> list[bytes]:
         a_list(count, b"b\1\1\1\1"),
         a_map(b"b" + u32(i) for i in range(256, 256 + count)),
         a_map(b"\xe0\x06%06d" % i for i in range(count)),
+        a_map([b"\xe0\1k", *(b"b" + u32(i) for i in range(256, 256 + count))]),
         a_set(b"b" + u32(i) for i in range(256, 256 + count)),
         a_set(big(i << 70) for i in range(1, count)),
     ]

@@ -22,6 +22,10 @@ class Text(str):
     __slots__ = ()
 
 
+class Octets(bytes):
+    pass
+
+
 class Colour(enum.IntEnum):
     RED = 1
 
@@ -238,7 +242,7 @@ def test_limits_are_reached_and_not_crossed() -> None:
     assert decode(encode(largest)) == largest
 
 
-@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, Octets])
 def test_any_contiguous_bytes_can_be_read(wrap: type) -> None:
     data = encode(["text", b"bytes"])
     assert decode(wrap(data)) == ["text", b"bytes"]
