@@ -236,6 +236,9 @@ bp_callback(bp_pq_cnx_t *cnx, uint64_t stream_id, uint8_t *bytes, size_t length,
     case BP_PQ_PATH_AVAILABLE:
         bp_path_available(connection, stream_id);
         return 0;
+    case BP_PQ_PATH_DELETED:
+        connection->renewals = BP_RENEWALS_MAX;
+        return 0;
     default:
         return 0;
     }

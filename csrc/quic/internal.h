@@ -89,7 +89,7 @@ struct bp_connection {
     struct sockaddr_storage peer;
     uint8_t *certificate;
     size_t certificate_size;
-    uint32_t renewals;    /* attempts left to change to a connection id with a reset token */
+    uint32_t renewals;    /* attempts left to change to an id whose reset token is known */
     bool suspected;       /* an ICMP error was believed and nothing was heard since */
     uint64_t icmp_us;     /* when */
     int probe_socket;     /* target of a migrate under way, else -1 */

@@ -132,6 +132,7 @@ bp_path_available(bp_connection_t *connection, uint64_t path_id)
     }
     if (moved || !connection->dialled) {
         connection->path_id = path_id;
+        connection->renewals = BP_RENEWALS_MAX;
         (void)engine->pq->picoquic_get_path_addr(connection->cnx, path_id, 2,
                                                  &connection->peer);
     }

@@ -97,6 +97,7 @@ typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t 
 #define BP_PQ_ALMOST_READY 9
 #define BP_PQ_READY 10
 #define BP_PQ_PATH_AVAILABLE 20
+#define BP_PQ_PATH_DELETED 22
 #define BP_PQ_STREAM_RELEASED 27
 
 #define BP_PQ_STATE_READY 14

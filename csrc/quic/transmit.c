@@ -20,7 +20,8 @@
 static void
 add_control(struct msghdr *header, int level, int type, const void *data, size_t size)
 {
-    struct cmsghdr *c = (struct cmsghdr *)((uint8_t *)header->msg_control + header->msg_controllen);
+    struct cmsghdr *c =
+        (struct cmsghdr *)((uint8_t *)header->msg_control + header->msg_controllen);
     c->cmsg_level = level;
     c->cmsg_type = type;
     c->cmsg_len = CMSG_LEN(size);
@@ -101,7 +102,8 @@ flush(bp_engine_t *engine)
     bool retried = false;
     while (udp->tx_done < udp->tx_count) {
         int fd = engine->sockets[udp->tx_socket].fd;
-        int n = sendmmsg(fd, udp->tx + udp->tx_done, udp->tx_count - udp->tx_done, MSG_DONTWAIT);
+        int n =
+            sendmmsg(fd, udp->tx + udp->tx_done, udp->tx_count - udp->tx_done, MSG_DONTWAIT);
         if (n > 0) {
             udp->tx_done += (unsigned int)n;
             retried = false;
@@ -152,11 +154,13 @@ prepare(bp_engine_t *engine, bool *blocked, uint32_t *empty)
         unsigned int i = udp->tx_count;
         from.ss_family = AF_UNSPEC;
         int status = engine->pq->picoquic_prepare_next_packet_ex(
-            engine->quic, engine->now_us, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, BP_GSO_BYTES_MAX,
-            &length, &udp->tx_to[i], &from, &interface, &log_cid, &last, engine->gso ? &segment : NULL);
+            engine->quic, engine->now_us, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES,
+            BP_GSO_BYTES_MAX, &length, &udp->tx_to[i], &from, &interface, &log_cid, &last,
+            engine->gso ? &segment : NULL);
         if (status != 0 || length == 0) {
             /* Serving a connection may produce no packet; the bound guards against a library that never says done. */
-            bool due = engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 1) <= 0;
+            bool due =
+                engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 1) <= 0;
             if (due && ++*empty <= engine->config.connections_max) {
                 continue;
             }
@@ -186,8 +190,8 @@ prepare(bp_engine_t *engine, bool *blocked, uint32_t *empty)
         engine->stats.bytes_out += length;
         if (last != NULL) {
             bp_connection_t *connection = engine->pq->picoquic_get_callback_context(last);
-            if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION
-                && datagram > connection->mtu) {
+            if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION &&
+                datagram > connection->mtu) {
                 connection->mtu = datagram;
             }
         }
@@ -202,7 +206,6 @@ bp_engine_send(bp_engine_t *engine)
         return BP_OK;
     }
     bp_clock_refresh(engine);
-    bp_engine_reap(engine);
     if (engine->probing > 0) {
         bp_path_expire(engine);
     }
@@ -211,6 +214,8 @@ bp_engine_send(bp_engine_t *engine)
     int64_t delay_us = 0;
     uint32_t empty = 0;
     for (unsigned int round = 0; !blocked && round < BP_TX_ROUNDS_MAX; round++) {
+        /* An ICMP error read while flushing may have ended a connection. */
+        bp_engine_reap(engine);
         unsigned int prepared = prepare(engine, &blocked, &empty);
         sent = sent || prepared > 0;
         if (!blocked) {

@@ -138,6 +138,20 @@ bp_engine_bind(bp_engine_t *engine, const bp_address_t *address)
     return index;
 }
 
+/* Does the connection send from this socket, or try to? */
+static bool
+uses(const bp_connection_t *connection, int socket)
+{
+    const bp_engine_t *engine = connection->engine;
+    struct sockaddr_storage local = {.ss_family = AF_UNSPEC};
+    if (connection->probe_socket == socket) {
+        return true;
+    }
+    int status =
+        engine->pq->picoquic_get_path_addr(connection->cnx, connection->path_id, 1, &local);
+    return status == 0 && bp_udp_pick_socket(engine, &local, &connection->peer) == socket;
+}
+
 int
 bp_engine_unbind(bp_engine_t *engine, int socket)
 {
@@ -148,7 +162,7 @@ bp_engine_unbind(bp_engine_t *engine, int socket)
         return BP_E_STATE;
     }
     for (uint32_t i = 0; i < engine->connection_top; i++) {
-        if (engine->connections[i].used && engine->connections[i].probe_socket == socket) {
+        if (engine->connections[i].used && uses(&engine->connections[i], socket)) {
             return BP_E_STATE;
         }
     }
@@ -245,14 +259,17 @@ read_control(const bp_socket_t *s, struct msghdr *header, struct sockaddr_storag
 }
 
 /*
- * The id a dialler chose for itself came without a reset token, so its restart could not
- * be told from silence. The ids it offers after the handshake have one: change to the first.
+ * Change to another of the peer's connection ids, so that the library looks out for the
+ * reset token of the one in use. The id a dialler chose for itself came without a token,
+ * and after a path has changed the library still waits for the old one's: either way the
+ * peer's restart could not be told from silence.
  */
 static void
 renew_id(bp_connection_t *connection)
 {
     const bp_picoquic_t *pq = connection->engine->pq;
-    bool renewed = pq->picoquic_refresh_path_connection_id(connection->cnx, 0) == 0;
+    bool renewed =
+        pq->picoquic_refresh_path_connection_id(connection->cnx, connection->path_id) == 0;
     connection->renewals = renewed ? 0 : connection->renewals - 1;
 }
 

@@ -8,6 +8,7 @@
 #include "quic/picoquic_symbols.h"
 
 #define IDLE_STEPS_MAX 1000u /* wake-ups in a row that move neither clock nor datagram */
+#define BURST_MAX 20000u       /* datagrams that one engine may send at one instant */
 #define WRITE_BYTES 16384u
 
 /* xorshift64*: small, seeded, the same everywhere. */
@@ -210,6 +211,20 @@ deliver_later(pair_t *pair, const pair_datagram_t *datagram, uint64_t at_us)
     heap_push(pair, copy);
 }
 
+void
+pair_post(pair_t *pair, int from, int to, const uint8_t *bytes, size_t length)
+{
+    pair_datagram_t datagram = {.side = to,
+                                .from = pair->sides[from].address,
+                                .to = pair->sides[to].address,
+                                .length = length};
+    CHECK(length <= sizeof(datagram.bytes));
+    if (length > 0) {
+        memcpy(datagram.bytes, bytes, length);
+    }
+    deliver_later(pair, &datagram, pair->now_us + pair->link.latency_us);
+}
+
 /* Put one datagram on the wire, or lose it. */
 static void
 transmit(pair_t *pair, int side, const pair_datagram_t *datagram)
@@ -348,7 +363,7 @@ book_stream(pair_t *pair, int side, const bp_event_t *event)
         stream->releases++;
         break;
     default:
-        CHECK(!"an event type that names a stream");
+        CHECK_EQUAL(event->type, BP_EVENT_DATA); /* of those that name a stream */
     }
 }
 
@@ -375,7 +390,7 @@ book_connection(pair_t *pair, int side, const bp_event_t *event)
     case BP_EVENT_PATH_FAILED:
         break;
     default:
-        CHECK(!"an event type of a connection");
+        CHECK_EQUAL(event->type, BP_EVENT_CLOSED); /* of those of a connection */
     }
 }
 
@@ -450,6 +465,16 @@ push_source(pair_t *pair, pair_source_t *source)
     }
 }
 
+void
+pair_write(pair_t *pair, int side)
+{
+    for (int i = 0; i < pair->source_count; i++) {
+        if (pair->sources[i].side == side && !pair->sources[i].done) {
+            push_source(pair, &pair->sources[i]);
+        }
+    }
+}
+
 pair_source_t *
 pair_send(pair_t *pair, int side, uint64_t stream, uint64_t bytes, bool fin)
 {
@@ -477,13 +502,11 @@ pair_pump(pair_t *pair)
         }
         pair_datagram_t out;
         int64_t n;
+        unsigned burst = 0;
         pair_read_events(pair, side);
         do {
-            for (int i = 0; i < pair->source_count; i++) {
-                if (pair->sources[i].side == side && !pair->sources[i].done) {
-                    push_source(pair, &pair->sources[i]);
-                }
-            }
+            CHECK(burst++ < BURST_MAX);
+            pair_write(pair, side);
             n = bp_sim_take(engine, out.bytes, sizeof(out.bytes), &out.from, &out.to);
             CHECK(n >= 0);
             pair_read_events(pair, side);

@@ -142,6 +142,9 @@ void pair_run(pair_t *pair, uint64_t for_us);
 bool pair_until(pair_t *pair, uint64_t for_us, bool (*condition)(pair_t *pair, void *context),
                 void *context);
 
+/* Put bytes on the wire as if side from had sent them to side to; no tap sees them. */
+void pair_post(pair_t *pair, int from, int to, const uint8_t *bytes, size_t length);
+
 /* Hand over what a side has ready and read its events, without moving the clock. */
 void pair_pump(pair_t *pair);
 void pair_read_events(pair_t *pair, int side);
@@ -160,5 +163,7 @@ pair_stream_t *pair_stream_by_id(pair_t *pair, int side, uint64_t id);
 uint64_t pair_open(pair_t *pair, int side, uint64_t connection, int uni);
 /* Fill a stream with bytes; what is returned stays valid until the next pair_send. */
 pair_source_t *pair_send(pair_t *pair, int side, uint64_t stream, uint64_t bytes, bool fin);
+/* Let a side's writers write what there is room for; pair_pump does it by itself. */
+void pair_write(pair_t *pair, int side);
 
 #endif

@@ -76,6 +76,7 @@ SAME_VALUE(BP_PQ_PREPARE_TO_SEND, picoquic_callback_prepare_to_send);
 SAME_VALUE(BP_PQ_ALMOST_READY, picoquic_callback_almost_ready);
 SAME_VALUE(BP_PQ_READY, picoquic_callback_ready);
 SAME_VALUE(BP_PQ_PATH_AVAILABLE, picoquic_callback_path_available);
+SAME_VALUE(BP_PQ_PATH_DELETED, picoquic_callback_path_deleted);
 SAME_VALUE(BP_PQ_STREAM_RELEASED, picoquic_callback_stream_released);
 
 SAME_VALUE(BP_PQ_STATE_READY, picoquic_state_ready);

@@ -207,9 +207,12 @@ restart(int side, const uint8_t *seed)
 static void
 a_restarted_peer_with_its_seed_is_noticed_by_the_next_packet(void)
 {
-    for (int side = 0; side < 2; side++) {
-        start();
+    for (int run = 0; run < 4; run++) {
+        int side = run % 2;
         int left = 1 - side;
+        bp_config_t config = pair_config();
+        config.multipath = run >= 2;
+        start_with(config);
         uint64_t own = left == 0 ? client : server;
         restart(side, pair_config().reset_seed);
         pair_run(&pair, PAIR_SECOND);
