@@ -36,6 +36,7 @@ bench:  ## every path beside its peers; one JSON object each
 deep: setup  ## whole loops and floods, then 60 s of every fuzz target
 	cmake -S . -B build/fuzz -DBARREL_FUZZ=ON -DCMAKE_C_COMPILER=clang
 	cmake --build build/fuzz --target fuzz-deep
+	$(BIN)/python tests/fuzz/fuzz_terms.py --seconds 60
 	@BARREL_P2P_DEEP=1 $(BIN)/python .ci/run_tests.py
 
 wheel: setup  ## build a wheel into dist/, repaired where auditwheel can
