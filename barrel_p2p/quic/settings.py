@@ -62,8 +62,8 @@ class EngineSettings:
         handshake_timeout_ms: Longest handshake.
         stream_window: Bytes a peer may send ahead of the reader.
         stream_window_first: The same before the first read.
-        connection_window: Unread bytes of one connection at which its streams get no
-            more credit.
+        connection_window: Bytes that the streams of one connection may together hold
+            unread or still be sent; beyond it, each gets its first window at a time.
         congestion: Congestion control: cubic, bbr1, newreno, ...
         congestion_window_max: Cap of the congestion window; 0 for none.
         connections_max: Connections, half-open ones included.

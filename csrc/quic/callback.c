@@ -49,9 +49,9 @@ on_data(bp_connection_t *connection, uint64_t id, const uint8_t *bytes, size_t l
         return REFUSE;
     }
     stream->delivered += length;
-    connection->unread += length;
     if (fin) {
         stream->can_receive = false;
+        bp_stream_settle(stream);
     }
     return 0;
 }
@@ -69,6 +69,7 @@ on_reset(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
         flags = BP_FLAG_NEW;
     }
     stream->can_receive = false;
+    bp_stream_settle(stream);
     bp_event_t *event = bp_event_push(engine, BP_EVENT_RESET, connection, stream);
     if (event == NULL) {
         return REFUSE;

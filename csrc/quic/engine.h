@@ -81,7 +81,7 @@ typedef struct {
     uint64_t handshake_timeout_us;
     uint64_t stream_window;        /* bytes a peer may send ahead on a stream that is read */
     uint64_t stream_window_first;  /* the same before the first read */
-    uint64_t connection_window;    /* unread bytes of one connection above which no credit is given */
+    uint64_t connection_window;    /* unread and promised bytes of one connection, beside first windows */
     uint64_t cwin_max;             /* congestion window cap in bytes; 0: none */
     uint64_t start_us;             /* clock of a simulated engine */
     uint32_t connections_max;

@@ -54,6 +54,7 @@ struct bp_stream {
     uint64_t delivered; /* bytes handed to the application as events */
     uint64_t consumed;  /* of these, bytes it has used up */
     uint64_t limit;     /* flow-control limit last given to the peer */
+    uint64_t share;     /* bytes it may come to hold: see bp_stream_settle */
     uint64_t stop_code; /* of a STOP_SENDING to send once the peer knows the stream */
     bool known;         /* the peer has heard of it */
     bool stop_due;
@@ -74,7 +75,7 @@ struct bp_connection {
     bool used;
     bool dialled;
     bool connected;
-    bool starved;       /* credit was withheld: the connection window is full */
+    bool starved;       /* credit was withheld: the connection window is promised */
     bool closing;       /* the application has closed it */
     bool close_pending; /* its CLOSED event found no room */
     bp_connection_t *next; /* in the free or limbo list */
@@ -82,7 +83,7 @@ struct bp_connection {
     bp_pq_cnx_t *cnx;
     bp_stream_t *streams;
     uint64_t queued; /* bytes in all send buffers */
-    uint64_t unread; /* delivered and not consumed, all streams */
+    uint64_t promised; /* sum of its streams' shares */
     uint32_t waiting;
     uint64_t mtu;
     uint64_t path_id; /* path in use, without multipath always 0 */
@@ -218,6 +219,7 @@ bp_stream_t *bp_stream_take(bp_connection_t *connection, uint64_t id);
 void bp_stream_drop(bp_stream_t *stream);
 void bp_stream_stop(bp_stream_t *stream);
 void bp_stream_give_up(bp_stream_t *stream, uint64_t code);
+void bp_stream_settle(bp_stream_t *stream);
 void bp_stream_give_credits(bp_connection_t *connection);
 void bp_stream_recycle(bp_engine_t *engine);
 void bp_stream_free_slabs(bp_engine_t *engine);

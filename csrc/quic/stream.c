@@ -90,6 +90,7 @@ bp_stream_take(bp_connection_t *connection, uint64_t id)
         connection->streams->previous = stream;
     }
     connection->streams = stream;
+    bp_stream_settle(stream);
     engine->stream_count++;
     (void)engine->pq->picoquic_set_app_stream_ctx(connection->cnx, id, stream);
     return stream;
@@ -159,27 +160,48 @@ discard_queue(bp_stream_t *stream)
 }
 
 /*
+ * Count anew what this stream may come to hold: what the peer may still send and what is
+ * not used up, or, once nothing more can come, the latter alone.
+ */
+void
+bp_stream_settle(bp_stream_t *stream)
+{
+    bool more = stream->can_receive && stream->limit > stream->delivered;
+    uint64_t share = (more ? stream->limit : stream->delivered) - stream->consumed;
+    stream->connection->promised += share - stream->share; /* modulo 2^64 */
+    stream->share = share;
+}
+
+/*
  * Raise the peer's limit to what is used up plus a window, if that is worth a frame. A
- * stream not read yet keeps its first window: the peer may not even know of it.
+ * stream not read yet keeps its first window: the peer may not even know of it. When the
+ * connection's window is promised to others, a stream gets its first window again and no
+ * more: with nothing it would stand still while others hold credit they do not use.
  */
 static void
 give_credit(bp_stream_t *stream)
 {
     bp_connection_t *connection = stream->connection;
-    bp_engine_t *engine = connection->engine;
-    uint64_t window = engine->config.stream_window;
+    const bp_engine_t *engine = connection->engine;
+    const bp_config_t *config = &engine->config;
+    uint64_t window = config->stream_window;
     uint64_t target = stream->consumed + window;
     if (!stream->can_receive || stream->consumed == 0 || target < stream->limit + window / 2) {
         return;
     }
-    if (connection->unread >= engine->config.connection_window) {
+    if (connection->promised + target - stream->limit > config->connection_window) {
+        uint64_t least = config->stream_window_first;
         connection->starved = true;
-        return;
+        target = least < window ? stream->consumed + least : target;
+        if (target < stream->limit + least / 2) {
+            return;
+        }
     }
     /* The library counts from what it has delivered, we from what was used up. */
     uint64_t ahead = target - stream->delivered;
     if (engine->pq->picoquic_open_flow_control(connection->cnx, stream->id, ahead) == 0) {
         stream->limit = target;
+        bp_stream_settle(stream);
     }
 }
 
@@ -191,13 +213,12 @@ bp_stream_give_credits(bp_connection_t *connection)
     }
 }
 
-/* Count n bytes as no longer unread, and give the credit that was withheld for them. */
+/* Less is promised than before: give the credit that was withheld, once it is worth it. */
 static void
-unread_less(bp_connection_t *connection, uint64_t n)
+feed_starved(bp_connection_t *connection)
 {
-    connection->unread -= n;
-    if (connection->starved &&
-        connection->unread <= connection->engine->config.connection_window / 2) {
+    const bp_config_t *config = &connection->engine->config;
+    if (connection->starved && connection->promised <= config->connection_window / 2) {
         connection->starved = false;
         bp_stream_give_credits(connection);
     }
@@ -222,7 +243,8 @@ bp_stream_drop(bp_stream_t *stream)
     stream->next = engine->stream_limbo;
     engine->stream_limbo = stream;
     engine->stream_count--;
-    unread_less(connection, stream->delivered - stream->consumed);
+    connection->promised -= stream->share;
+    feed_starved(connection);
 }
 
 /* Slots freed before this consume may be used again: no event names them any more. */
@@ -489,7 +511,8 @@ bp_stream_consumed(bp_engine_t *engine, uint64_t handle, uint64_t length)
         return BP_E_ARGUMENT;
     }
     stream->consumed += length;
-    unread_less(stream->connection, length);
+    bp_stream_settle(stream);
+    feed_starved(stream->connection);
     give_credit(stream);
     return BP_OK;
 }
@@ -562,9 +585,9 @@ bp_stream_stop_sending(bp_engine_t *engine, uint64_t handle, uint64_t code)
     if (stream->known) {
         bp_stream_stop(stream);
     }
-    uint64_t unread = stream->delivered - stream->consumed;
     stream->consumed = stream->delivered;
-    unread_less(stream->connection, unread);
+    bp_stream_settle(stream);
+    feed_starved(stream->connection);
     return BP_OK;
 }
 

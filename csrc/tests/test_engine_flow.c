@@ -96,13 +96,15 @@ a_stream_that_is_read_arrives_whole_through_a_small_window(void)
 }
 
 /*
- * Six streams nobody reads fill the connection window; a seventh is read and starves. They
- * stop one byte short of their windows: at its very limit a stream cannot send its FIN.
+ * Six streams nobody reads fill the connection window; a seventh is read and gets no more
+ * than its first window again. They stop one byte short of their windows: at its very limit
+ * a stream cannot send its FIN.
  */
 static void
 start_starved(uint64_t streams[7])
 {
     bp_config_t config = pair_config();
+    config.stream_window = 4 * FIRST;
     config.connection_window = 5 * FIRST;
     start_with(config);
     pair.sides[1].reading = false;
@@ -117,23 +119,42 @@ start_starved(uint64_t streams[7])
     CHECK_EQUAL(received(24), FIRST);
     read_some(24, FIRST);
     pair_run(&pair, PAIR_SECOND);
-    CHECK_EQUAL(received(24), FIRST);
+    CHECK_EQUAL(received(24), 2 * FIRST);
 }
 
 static void
-unread_bytes_of_a_connection_withhold_credit_from_all_its_streams(void)
+a_stream_beyond_the_connection_window_is_fed_its_first_window_at_a_time(void)
 {
     uint64_t streams[7];
     start_starved(streams);
-    for (uint64_t i = 0; i < 3; i++) {
-        read_some(4 * i, FIRST - 1);
+    for (int i = 0; i < 6; i++) {
+        read_some(24, FIRST);
+        pair_run(&pair, PAIR_SECOND);
+        CHECK_EQUAL(received(24), (3 + (uint64_t)i) * FIRST);
     }
-    pair_run(&pair, PAIR_SECOND);
-    CHECK_EQUAL(received(24), FIRST);
-    read_some(12, FIRST - 1);
-    pair.sides[1].reading = true;
-    pair_run(&pair, PAIR_SECOND);
-    CHECK_EQUAL(received(24), 1 << 20);
+    pair_free(&pair);
+}
+
+/* Each stream is read once, while there is room, and then no more. */
+static void
+what_streams_may_hold_together_is_bounded_by_the_connection_window(void)
+{
+    enum { STREAMS = 40 };
+    uint64_t total = 0;
+    bp_config_t config = pair_config();
+    config.connection_window = 4 << 20;
+    start_with(config);
+    for (int i = 0; i < STREAMS; i++) {
+        pair_send(&pair, 0, pair_open(&pair, 0, client, 0), 4 << 20, false);
+        pair_run(&pair, 20 * PAIR_MS);
+    }
+    pair.sides[1].reading = false;
+    pair_run(&pair, 5 * PAIR_SECOND);
+    for (uint64_t i = 0; i < STREAMS; i++) {
+        pair_stream_t *far = pair_stream_by_id(&pair, 1, 4 * i);
+        total += far == NULL ? 0 : far->unread;
+    }
+    CHECK(total <= config.connection_window + STREAMS * FIRST);
     pair_free(&pair);
 }
 
@@ -146,7 +167,10 @@ credit_comes_back_when_unread_streams_are_refused(void)
         uint64_t far = pair_stream_by_id(&pair, 1, 4 * i)->handle;
         CHECK_EQUAL(bp_stream_stop_sending(engine(1), far, 1), BP_OK);
     }
+    pair_run(&pair, PAIR_SECOND);
+    CHECK_EQUAL(received(24), 5 * FIRST);
     pair.sides[1].reading = true;
+    read_some(24, 4 * FIRST);
     pair_run(&pair, PAIR_SECOND);
     CHECK_EQUAL(received(24), 1 << 20);
     pair_free(&pair);
@@ -162,9 +186,12 @@ credit_comes_back_when_unread_streams_are_released(void)
         CHECK(bp_stream_write(engine(0), streams[i], NULL, 0, 1) >= 0);
         CHECK(bp_stream_write(engine(1), far, NULL, 0, 1) >= 0);
     }
-    pair.sides[1].reading = true;
     pair_run(&pair, PAIR_SECOND);
     CHECK_EQUAL(pair_stream(&pair, 0, streams[0])->releases, 1);
+    CHECK_EQUAL(received(24), 5 * FIRST);
+    pair.sides[1].reading = true;
+    read_some(24, 4 * FIRST);
+    pair_run(&pair, PAIR_SECOND);
     CHECK_EQUAL(received(24), 1 << 20);
     pair_free(&pair);
 }
@@ -419,7 +446,8 @@ main(void)
 {
     RUN(a_reader_that_never_reads_stops_its_sender_at_the_window);
     RUN(a_stream_that_is_read_arrives_whole_through_a_small_window);
-    RUN(unread_bytes_of_a_connection_withhold_credit_from_all_its_streams);
+    RUN(a_stream_beyond_the_connection_window_is_fed_its_first_window_at_a_time);
+    RUN(what_streams_may_hold_together_is_bounded_by_the_connection_window);
     RUN(credit_comes_back_when_unread_streams_are_refused);
     RUN(credit_comes_back_when_unread_streams_are_released);
     RUN(a_full_send_buffer_reports_no_room_once_and_refuses_beyond_the_maximum);
