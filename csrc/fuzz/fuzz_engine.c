@@ -116,7 +116,7 @@ check_stream(const bp_connection_t *connection, const bp_stream_t *stream)
     CHECK(stream->delivered <= stream->limit || !stream->can_receive);
     CHECK((stream->capacity == 0) == (stream->buffer == NULL));
     CHECK(bp_stream_find(connection->engine, bp_stream_handle(stream)) == stream);
-    CHECK(stream->can_send || !stream->active || stream->fin_queued);
+    CHECK(stream->can_send || !stream->active || stream->fin_queued || stream->reset_due);
     CHECK(stream->next == NULL || stream->next->previous == stream);
 }
 

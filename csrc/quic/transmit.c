@@ -135,6 +135,56 @@ flush(bp_engine_t *engine)
     return true;
 }
 
+typedef struct {
+    size_t length;
+    size_t segment; /* size of its datagrams, but for the last; 0: it is one */
+    struct sockaddr_storage from;
+    bp_pq_cnx_t *cnx; /* NULL for a packet of no connection */
+} train_t;
+
+/* Have the next train written to slot i. Returns false when nothing is due. */
+static bool
+next_train(bp_engine_t *engine, unsigned int i, uint32_t *empty, train_t *train)
+{
+    struct bp_udp *udp = engine->udp;
+    for (;;) {
+        int interface = 0;
+        bp_pq_cid_t log_cid;
+        train->length = 0;
+        train->segment = 0;
+        train->from.ss_family = AF_UNSPEC;
+        train->cnx = NULL;
+        int status = engine->pq->picoquic_prepare_next_packet_ex(
+            engine->quic, engine->now_us, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES,
+            BP_GSO_BYTES_MAX, &train->length, &udp->tx_to[i], &train->from, &interface,
+            &log_cid, &train->cnx, engine->gso ? &train->segment : NULL);
+        if (status == 0 && train->length > 0) {
+            return true;
+        }
+        /* Serving a connection may produce no packet; the bound guards against a library
+         * that never says done. */
+        bool due =
+            engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 1) <= 0;
+        if (!due || ++*empty > engine->config.connections_max) {
+            return false;
+        }
+    }
+}
+
+static void
+count_train(bp_engine_t *engine, const train_t *train)
+{
+    size_t datagram = train->segment > 0 ? train->segment : train->length;
+    engine->stats.datagrams_out += (train->length + datagram - 1) / datagram;
+    engine->stats.bytes_out += train->length;
+    bp_connection_t *connection =
+        train->cnx == NULL ? NULL : engine->pq->picoquic_get_callback_context(train->cnx);
+    if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION &&
+        datagram > connection->mtu) {
+        connection->mtu = datagram;
+    }
+}
+
 /*
  * Batch until nothing is due or the batch is full. Returns the number of trains
  * prepared; *blocked when the kernel's buffer is full.
@@ -144,32 +194,14 @@ prepare(bp_engine_t *engine, bool *blocked, uint32_t *empty)
 {
     struct bp_udp *udp = engine->udp;
     unsigned int prepared = 0;
-    while (udp->tx_count < BP_TX_MESSAGES) {
-        struct sockaddr_storage from;
-        size_t length = 0;
-        size_t segment = 0;
-        int interface = 0;
-        bp_pq_cid_t log_cid;
-        bp_pq_cnx_t *last = NULL;
+    train_t train;
+    while (udp->tx_count < BP_TX_MESSAGES && next_train(engine, udp->tx_count, empty, &train)) {
         unsigned int i = udp->tx_count;
-        from.ss_family = AF_UNSPEC;
-        int status = engine->pq->picoquic_prepare_next_packet_ex(
-            engine->quic, engine->now_us, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES,
-            BP_GSO_BYTES_MAX, &length, &udp->tx_to[i], &from, &interface, &log_cid, &last,
-            engine->gso ? &segment : NULL);
-        if (status != 0 || length == 0) {
-            /* Serving a connection may produce no packet; the bound guards against a library that never says done. */
-            bool due =
-                engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 1) <= 0;
-            if (due && ++*empty <= engine->config.connections_max) {
-                continue;
-            }
-            break;
-        }
-        int socket = bp_udp_pick_socket(engine, &from, &udp->tx_to[i]);
+        int socket = bp_udp_pick_socket(engine, &train.from, &udp->tx_to[i]);
         if (socket < 0) {
             continue; /* no socket of that family: the same as a lost packet */
         }
+        count_train(engine, &train);
         if (i > 0 && socket != udp->tx_socket) {
             /* Move the train to the front once the others are out. */
             struct sockaddr_storage to = udp->tx_to[i];
@@ -177,24 +209,14 @@ prepare(bp_engine_t *engine, bool *blocked, uint32_t *empty)
                 *blocked = true;
                 return prepared; /* this train is lost; QUIC repairs it */
             }
-            memmove(udp->tx_bytes, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, length);
+            memmove(udp->tx_bytes, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, train.length);
             udp->tx_to[0] = to;
             i = 0;
         }
         udp->tx_socket = socket;
-        describe(engine, i, length, segment, &from);
+        describe(engine, i, train.length, train.segment, &train.from);
         udp->tx_count = i + 1;
         prepared++;
-        size_t datagram = segment > 0 ? segment : length;
-        engine->stats.datagrams_out += (length + datagram - 1) / datagram;
-        engine->stats.bytes_out += length;
-        if (last != NULL) {
-            bp_connection_t *connection = engine->pq->picoquic_get_callback_context(last);
-            if (connection != NULL && connection->magic == BP_MAGIC_CONNECTION &&
-                datagram > connection->mtu) {
-                connection->mtu = datagram;
-            }
-        }
     }
     return prepared;
 }
