@@ -117,6 +117,8 @@ check_stream(const bp_connection_t *connection, const bp_stream_t *stream)
     CHECK((stream->capacity == 0) == (stream->buffer == NULL));
     CHECK(bp_stream_find(connection->engine, bp_stream_handle(stream)) == stream);
     CHECK(stream->can_send || !stream->active || stream->fin_queued || stream->reset_due);
+    bool more = stream->can_receive && stream->limit > stream->delivered;
+    CHECK(stream->share == (more ? stream->limit : stream->delivered) - stream->consumed);
     CHECK(stream->next == NULL || stream->next->previous == stream);
 }
 
@@ -124,7 +126,7 @@ static uint32_t
 check_connection(const bp_engine_t *e, const bp_connection_t *connection)
 {
     uint64_t queued = 0;
-    uint64_t unread = 0;
+    uint64_t promised = 0;
     uint32_t waiting = 0;
     uint32_t streams = 0;
     CHECK(connection->engine == e && connection->cnx != NULL);
@@ -132,11 +134,11 @@ check_connection(const bp_engine_t *e, const bp_connection_t *connection)
     for (const bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
         check_stream(connection, s);
         queued += s->tail - s->head;
-        unread += s->delivered - s->consumed;
+        promised += s->share;
         waiting += s->waiting;
         streams++;
     }
-    CHECK(connection->queued == queued && connection->unread == unread);
+    CHECK(connection->queued == queued && connection->promised == promised);
     CHECK(connection->waiting == waiting);
     CHECK(connection->connected || streams == 0);
     return streams;

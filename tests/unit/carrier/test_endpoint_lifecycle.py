@@ -59,6 +59,7 @@ async def once(files):
     assert asyncio.all_tasks() == {asyncio.current_task()}, asyncio.all_tasks()
 
 async def main(count):
+    asyncio.get_running_loop().slow_callback_duration = 60  # No fault of ours.
     with tempfile.TemporaryDirectory() as directory:
         files = ensure_certificate(Path(directory))
         await once(files)
@@ -300,7 +301,8 @@ def test_starting_and_stopping_leaves_no_task_no_descriptor_and_no_warning(
         text=True,
         timeout=55,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stderr == ""
+    assert done.returncode == 0
 
 
 @pytest.mark.every_loop
