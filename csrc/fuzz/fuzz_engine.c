@@ -7,12 +7,12 @@
  * Input: five bytes choose the configuration; then operations, each one byte and the
  * bytes it takes. What is missing reads as 0.
  */
-#include <picoquic_internal.h>
 #include <string.h>
 
 #include "check.h"
 #include "engine_pair.h"
 #include "quic/internal.h"
+#include "sealed.h"
 
 #define OPERATIONS_MAX 300
 #define WRITTEN_MAX (1u << 20)
@@ -257,32 +257,17 @@ consume_some(int side, uint64_t handle, uint64_t n)
     }
 }
 
-/*
- * Frames no engine of ours would send, in a packet that decrypts. It is sealed beside the
- * sender, which keeps no record of it: only the receiver is under test.
- */
+/* Frames no engine of ours would send, in a packet that decrypts. */
 static void
-inject_frames(int side, uint64_t handle)
+inject_frames(int side, uint64_t connection)
 {
-    uint8_t plain[PAIR_DATAGRAM_BYTES] = {0};
-    uint8_t sealed[PAIR_DATAGRAM_BYTES];
-    const bp_connection_t *connection = bp_connection_find(engine(side), handle);
-    picoquic_cnx_t *cnx = connection == NULL ? NULL : (picoquic_cnx_t *)connection->cnx;
-    uint8_t wanted = u8();
-    if (cnx == NULL || cnx->crypto_context[picoquic_epoch_1rtt].aead_encrypt == NULL) {
-        return;
+    uint8_t frames[UINT8_MAX];
+    uint8_t datagram[SEALED_BYTES_MAX];
+    size_t n = take(frames, u8());
+    n = sealed_packet(engine(side), connection, frames, n, datagram);
+    if (n > 0) {
+        pair_post(&world.pair, side, 1 - side, datagram, n);
     }
-    picoquic_packet_context_t *context =
-        cnx->is_multipath_enabled ? &cnx->path[0]->pkt_ctx
-                                  : &cnx->pkt_ctx[picoquic_packet_context_application];
-    size_t header =
-        picoquic_predict_packet_header_length(cnx, picoquic_packet_1rtt_protected, context);
-    size_t n = take(plain + header, wanted);
-    n = picoquic_protect_packet(
-        cnx, picoquic_packet_1rtt_protected, plain, context->send_sequence++, header + n,
-        header, sealed, sizeof(sealed), cnx->crypto_context[picoquic_epoch_1rtt].aead_encrypt,
-        cnx->crypto_context[picoquic_epoch_1rtt].pn_enc, cnx->path[0], NULL, world.pair.now_us);
-    pair_post(&world.pair, side, 1 - side, sealed, n);
 }
 
 static void

@@ -86,6 +86,9 @@ typedef int (*bp_pq_callback_fn)(bp_pq_cnx_t *cnx, uint64_t stream_id, uint8_t *
 typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t remote, void *context,
                              bp_pq_cid_t *chosen);
 
+#define BP_PQ_ALERT_BAD_CERTIFICATE 42
+#define BP_PQ_TLS_NO_MEMORY 0x201
+
 #define BP_PQ_STREAM_DATA 0
 #define BP_PQ_STREAM_FIN 1
 #define BP_PQ_STREAM_RESET 2

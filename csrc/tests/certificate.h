@@ -7,6 +7,8 @@
 
 /* Paths of PEM files; they stay valid until exit. Ends the program if it cannot write. */
 const char *bp_test_certificate(void);
+/* The same key certified in 20,000 bytes and more. */
+const char *bp_test_large_certificate(void);
 const char *bp_test_key(void);
 
 #endif

@@ -65,6 +65,9 @@ SAME_PLACE(bp_pq_openssl_verify_t, store, ptls_openssl_verify_certificate_t, cer
 SAME_PLACE(bp_pq_openssl_verify_t, override, ptls_openssl_verify_certificate_t,
            override_callback);
 
+SAME_VALUE(BP_PQ_ALERT_BAD_CERTIFICATE, PTLS_ALERT_BAD_CERTIFICATE);
+SAME_VALUE(BP_PQ_TLS_NO_MEMORY, PTLS_ERROR_NO_MEMORY);
+
 SAME_VALUE(BP_PQ_STREAM_DATA, picoquic_callback_stream_data);
 SAME_VALUE(BP_PQ_STREAM_FIN, picoquic_callback_stream_fin);
 SAME_VALUE(BP_PQ_STREAM_RESET, picoquic_callback_stream_reset);

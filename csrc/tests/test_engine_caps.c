@@ -1,24 +1,12 @@
 /* Limits: what a peer, a crowd or a flood can make an engine hold, send or say. */
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
+#include "certificate.h"
 #include "check.h"
 #include "engine_pair.h"
+#include "heap.h"
 #include "quic/picoquic_symbols.h"
-
-#ifdef SANITIZED
-/* Of sanitizer/allocator_interface.h, which not every compiler installs. */
-size_t __sanitizer_get_current_allocated_bytes(void);
-#endif
 
 #define FIRST_PORT 10000u
 
@@ -46,17 +34,6 @@ stats_of(int side)
     bp_engine_stats_t stats;
     bp_engine_stats(engine(side), &stats);
     return stats;
-}
-
-static uint64_t
-heap_bytes(void)
-{
-#ifdef SANITIZED
-    return __sanitizer_get_current_allocated_bytes();
-#else
-    struct mallinfo2 info = mallinfo2();
-    return info.uordblks + info.hblkhd;
-#endif
 }
 
 static void
@@ -111,6 +88,23 @@ a_configuration_out_of_range_is_refused(void)
     c.certificate_file = "/nonexistent/certificate.pem";
     CHECK_EQUAL(bp_engine_create(&c, bp_picoquic_static(), &none), BP_E_LIBRARY);
     CHECK(none == NULL);
+}
+
+static void
+a_certificate_too_large_to_keep_ends_the_handshake(void)
+{
+    bp_config_t config = pair_config();
+    pair_init(&pair, 1);
+    pair_add(&pair, 0, &config);
+    config.certificate_file = bp_test_large_certificate();
+    pair_add(&pair, 1, &config);
+    client = pair_dial(&pair, 0, 1);
+    pair_run(&pair, 5 * PAIR_SECOND);
+    CHECK(!pair_connection(&pair, 0, client)->connected);
+    CHECK(pair_connection(&pair, 0, client)->closed);
+    CHECK_EQUAL(pair_connection(&pair, 0, client)->local, 0x12a); /* bad_certificate */
+    CHECK_EQUAL(pair_accepted(&pair, 1), 0);
+    pair_free(&pair);
 }
 
 static void
@@ -382,47 +376,56 @@ collect(uint64_t for_us, uint64_t *out, uint32_t senders)
     }
 }
 
+/* Bytes out for bytes in, of a thousand dials that say hello and no more. */
 static void
-a_thousand_initials_that_never_continue_draw_at_most_three_bytes_for_one(void)
+measure_amplification(const char *name, bp_config_t config, uint32_t half_open)
 {
     enum { SENDERS = 1000 };
     static uint64_t in[SENDERS];
     static uint64_t out[SENDERS];
-    for (int retry = 0; retry < 2; retry++) {
-        bp_config_t config = pair_config();
-        config.connections_max = 2000;
-        config.half_open_max = retry ? 32 : 1500;
-        memset(in, 0, sizeof(in));
-        memset(out, 0, sizeof(out));
-        pair_init(&pair, 1);
-        pair_add(&pair, 1, &config);
-        pair_add(&pair, 2, &config);
-        for (uint32_t i = 0; i < SENDERS; i++) {
-            uint8_t bytes[PAIR_DATAGRAM_BYTES];
-            size_t n = initial(bytes);
-            deliver_from(i, bytes, n);
-            in[i] += n;
-            collect(PAIR_MS, out, SENDERS);
-        }
-        CHECK_EQUAL(stats_of(1).half_open, retry ? 32 : SENDERS);
-        collect(40 * PAIR_SECOND, out, SENDERS);
-        uint64_t all_in = 0;
-        uint64_t all_out = 0;
-        uint64_t worst = 0;
-        for (uint32_t i = 0; i < SENDERS; i++) {
-            CHECK(out[i] > 0 && out[i] <= 3 * in[i]);
-            uint64_t ratio = 1000 * out[i] / in[i];
-            worst = ratio > worst ? ratio : worst;
-            all_in += in[i];
-            all_out += out[i];
-        }
-        fprintf(stderr, "  %s: out/in %.2f, worst %.2f\n", retry ? "threshold 32" : "no retry",
-                (double)all_out / (double)all_in, (double)worst / 1000);
-        CHECK_EQUAL(stats_of(1).half_open, 0);
-        pair_read_events(&pair, 1);
-        CHECK_EQUAL(pair.sides[1].events, 0);
-        pair_free(&pair);
+    memset(in, 0, sizeof(in));
+    memset(out, 0, sizeof(out));
+    pair_init(&pair, 1);
+    pair_add(&pair, 1, &config);
+    pair_add(&pair, 2, &config);
+    for (uint32_t i = 0; i < SENDERS; i++) {
+        uint8_t bytes[PAIR_DATAGRAM_BYTES];
+        size_t n = initial(bytes);
+        deliver_from(i, bytes, n);
+        in[i] += n;
+        collect(PAIR_MS, out, SENDERS);
     }
+    CHECK_EQUAL(stats_of(1).half_open, half_open);
+    collect(40 * PAIR_SECOND, out, SENDERS);
+    uint64_t all_in = 0;
+    uint64_t all_out = 0;
+    uint64_t worst = 0;
+    for (uint32_t i = 0; i < SENDERS; i++) {
+        CHECK(out[i] > 0 && out[i] <= 3 * in[i]);
+        uint64_t ratio = 1000 * out[i] / in[i];
+        worst = ratio > worst ? ratio : worst;
+        all_in += in[i];
+        all_out += out[i];
+    }
+    fprintf(stderr, "  %s: out/in %.2f, worst %.2f\n", name, (double)all_out / (double)all_in,
+            (double)worst / 1000);
+    CHECK_EQUAL(stats_of(1).half_open, 0);
+    pair_read_events(&pair, 1);
+    CHECK_EQUAL(pair.sides[1].events, 0);
+    pair_free(&pair);
+}
+
+static void
+a_thousand_initials_that_never_continue_draw_at_most_three_bytes_for_one(void)
+{
+    bp_config_t config = pair_config();
+    config.connections_max = 2000;
+    config.half_open_max = 32;
+    measure_amplification("with Retry", config, 32);
+    config.half_open_max = 1500;
+    measure_amplification("without", config, 1000);
+    config.certificate_file = bp_test_large_certificate();
+    measure_amplification("without, 20 KB certificate", config, 1000);
 }
 
 static void
@@ -525,6 +528,7 @@ int
 main(void)
 {
     RUN(a_configuration_out_of_range_is_refused);
+    RUN(a_certificate_too_large_to_keep_ends_the_handshake);
     RUN(a_dial_beyond_connections_max_is_refused_here);
     RUN(a_peer_beyond_connections_max_is_turned_away_and_the_others_stay);
     RUN(streams_max_is_exact_for_streams_opened_here);
