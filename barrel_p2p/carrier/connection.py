@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +60,23 @@ class Connection(RawConnection):
         dialled: Whether we opened it.
     """
 
+    # A node holds many of these, most of them idle.
+    __slots__ = (
+        "__weakref__",
+        "_down",
+        "_engine",
+        "_moved",
+        "_on_down",
+        "_on_stream",
+        "_on_up",
+        "_opened",
+        "_piece_bytes",
+        "_remote",
+        "_stream_waiters",
+        "_up",
+        "dialled",
+    )
+
     def __init__(self, engine: Engine, *, dialled: bool) -> None:
         self.dialled = dialled
         self._remote: tuple[str, int] | None = None
@@ -70,12 +86,16 @@ class Connection(RawConnection):
         settings = engine.settings
         headroom = settings.send_max - settings.send_high + 1
         self._piece_bytes = min(WRITE_BYTES, headroom)
-        self._opened: deque[Stream] = deque()
-        self._stream_waiters: deque[asyncio.Future[None]] = deque()
-        self._up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._down: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+        self._opened: list[Stream] = []
+        self._stream_waiters: list[asyncio.Future[None]] = []
+        loop = asyncio.get_running_loop()
+        self._up: asyncio.Future[None] | None = (
+            loop.create_future() if dialled else None
+        )
+        self._down: asyncio.Future[Closed] = loop.create_future()
         self._moved: asyncio.Future[bool] | None = None
         self._on_up: Callable[[Connection], None] | None = None
+        self._on_down: Callable[[Connection], None] | None = None
 
     @property
     def on_stream(self) -> Callable[[Stream], None] | None:
@@ -89,7 +109,7 @@ class Connection(RawConnection):
     def on_stream(self, handler: Callable[[Stream], None] | None) -> None:
         self._on_stream = handler
         while handler is not None and self._opened:
-            handler(self._opened.popleft())
+            handler(self._opened.pop(0))
 
     @property
     def remote(self) -> tuple[str, int]:
@@ -105,7 +125,7 @@ class Connection(RawConnection):
     @property
     def is_up(self) -> bool:
         """Whether the handshake is complete and the connection not over."""
-        return self._up.done() and not self.closed
+        return (self._up is None or self._up.done()) and not self.closed
 
     @property
     def how_closed(self) -> Closed | None:
@@ -194,7 +214,7 @@ class Connection(RawConnection):
                 if self._opened:  # This waiter's turn, which it cannot take.
                     self._wake_stream_waiters()
                 raise
-        return self._opened.popleft()
+        return self._opened.pop(0)
 
     def close(self, code: int = 0, reason: str = "") -> None:
         """Tell the peer ``code`` and end the connection. Unsent bytes are dropped.
@@ -215,6 +235,15 @@ class Connection(RawConnection):
         """End the connection without a word to the peer."""
         if not self.closed and self.handle:
             self._engine.abort_connection(self.handle)
+
+    async def wait_connected(self) -> None:
+        """Wait until the handshake is complete.
+
+        Raises:
+            PeerUnreachable: It failed.
+        """
+        if self._up is not None:
+            await asyncio.shield(self._up)
 
     async def wait_closed(self) -> Closed:
         """Wait until it is over; returns how it ended."""
@@ -245,7 +274,7 @@ class Connection(RawConnection):
 
     def connected(self) -> None:
         """Engine callback."""
-        if not self._up.done():
+        if self._up is not None and not self._up.done():
             self._up.set_result(None)
         if self._on_up is not None:
             self._on_up(self)
@@ -271,13 +300,14 @@ class Connection(RawConnection):
             code = application
         closed = Closed(by, code)
         self._down.set_result(closed)
-        error = PeerUnreachable(f"the connection ended: {closed}")
-        if not self._up.done():
-            self._up.set_exception(error)
-            self._up.exception()  # Whoever dialled may have given up waiting.
-        if self._moved is not None and not self._moved.done():
-            self._moved.set_exception(error)
-            self._moved.exception()
+        if self._on_down is not None:
+            self._on_down(self)
+        for waiting in (self._up, self._moved):
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(
+                    PeerUnreachable(f"the connection ended: {closed}")
+                )
+                waiting.exception()  # Whoever asked may have given up waiting.
         self._wake_stream_waiters()
 
     def path_changed(self, path_id: int, moved: bool) -> None:
@@ -292,7 +322,7 @@ class Connection(RawConnection):
 
     def _wake_stream_waiters(self) -> None:
         while self._stream_waiters:
-            waiter = self._stream_waiters.popleft()
+            waiter = self._stream_waiters.pop(0)
             if not waiter.done():
                 waiter.set_result(None)
                 if not self.closed:

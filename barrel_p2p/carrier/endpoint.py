@@ -44,6 +44,7 @@ class Endpoint:
         self._engine: Engine | None = None
         self._fd = -1
         self._live: set[Connection] = set()
+        self._forget = self._live.discard
         self._accepted: deque[Connection] = deque()
         self._accept_waiters: deque[asyncio.Future[None]] = deque()
         self._drained: asyncio.Future[None] | None = None
@@ -152,7 +153,7 @@ class Endpoint:
                 engine.dial(connection, numeric, port)
                 connection._remote = (numeric, port)
                 self._track(connection)
-                await asyncio.shield(connection._up)
+                await connection.wait_connected()
         except TimeoutError:
             connection.abort()
             raise PeerUnreachable(
@@ -255,7 +256,7 @@ class Endpoint:
 
     def _track(self, connection: Connection) -> None:
         self._live.add(connection)
-        connection._down.add_done_callback(lambda _: self._live.discard(connection))
+        connection._on_down = self._forget
 
     def _make_accepted(self) -> Connection:
         connection = Connection(self._alive(), dialled=False)

@@ -26,6 +26,19 @@ _Ended = StreamClosed | StreamReset | PeerUnreachable
 class Stream(RawStream):
     """One stream of a ``Connection``. One task may read while another one writes."""
 
+    __slots__ = (
+        "__weakref__",
+        "_at_end",
+        "_chunks",
+        "_finished",
+        "_on_data",
+        "_piece_bytes",
+        "_read_error",
+        "_readable",
+        "_room",
+        "_write_error",
+    )
+
     def __init__(
         self,
         connection: RawConnection,

@@ -25,7 +25,7 @@
 #define BP_ICMP_BATCH_MAX 64u     /* error-queue entries looked at per call */
 #define BP_ICMP_WINDOW_US 100000u
 /* Each path id prepared ahead costs 2.6 KB a side; retired ones are replaced. */
-#define BP_PATH_IDS 3u
+#define BP_PATH_IDS 1u
 #define BP_PROBE_TICK_US 20000u /* how often deadlines of migrates are looked at */
 #define BP_RESET_INTERVAL_US 1000u /* least time between two stateless resets */
 #define BP_RENEWALS_MAX 32u        /* datagrams after which a new connection id is given up */
