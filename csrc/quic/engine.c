@@ -101,18 +101,21 @@ configure(bp_engine_t *engine)
     }
 }
 
+/* Requires library_lock: this writes and reads tables that all engines share. */
 static int
-create_library(bp_engine_t *engine)
+create_locked(bp_engine_t *engine)
 {
     const bp_config_t *c = &engine->config;
+    const bp_picoquic_t *pq = engine->pq;
     uint8_t seed[BP_RESET_SEED_BYTES];
     memcpy(seed, c->reset_seed, sizeof(seed));
-    (void)pthread_mutex_lock(&library_lock);
-    engine->pq->picoquic_register_all_congestion_control_algorithms();
-    engine->quic = engine->pq->picoquic_create(
-        c->connections_max, c->certificate_file, c->key_file, NULL, engine->alpn, bp_callback,
-        engine, NULL, NULL, seed, engine->now_us, &engine->now_us, NULL, NULL, 0);
-    (void)pthread_mutex_unlock(&library_lock);
+    pq->picoquic_register_all_congestion_control_algorithms();
+    if (pq->picoquic_get_congestion_algorithm(c->congestion) == NULL) {
+        return BP_E_ARGUMENT; /* the library would do without congestion control */
+    }
+    engine->quic = pq->picoquic_create(c->connections_max, c->certificate_file, c->key_file,
+                                       NULL, engine->alpn, bp_callback, engine, NULL, NULL,
+                                       seed, engine->now_us, &engine->now_us, NULL, NULL, 0);
     if (engine->quic == NULL) {
         return BP_E_LIBRARY;
     }
@@ -120,7 +123,16 @@ create_library(bp_engine_t *engine)
         make_deterministic(engine);
     }
     configure(engine);
-    return bp_certificate_setup(engine);
+    return BP_OK;
+}
+
+static int
+create_library(bp_engine_t *engine)
+{
+    (void)pthread_mutex_lock(&library_lock);
+    int status = create_locked(engine);
+    (void)pthread_mutex_unlock(&library_lock);
+    return status == BP_OK ? bp_certificate_setup(engine) : status;
 }
 
 int

@@ -12,6 +12,7 @@
     X(bp_pq_quic_t *, picoquic_create, (uint32_t connections_max, const char *certificate, const char *key, const char *roots, const char *alpn, bp_pq_callback_fn callback, void *context, bp_pq_cid_fn cid, void *cid_context, uint8_t *reset_seed, uint64_t now_us, uint64_t *simulated_time, const char *ticket_file, const uint8_t *ticket_key, size_t ticket_key_size)) \
     X(void, picoquic_free, (bp_pq_quic_t *quic)) \
     X(void, picoquic_register_all_congestion_control_algorithms, (void)) \
+    X(const void *, picoquic_get_congestion_algorithm, (const char *name)) \
     X(void, picoquic_set_default_congestion_algorithm_by_name, (bp_pq_quic_t *quic, const char *name)) \
     X(void, picoquic_disable_port_blocking, (bp_pq_quic_t *quic, int disabled)) \
     X(int, picoquic_set_default_tp_value, (bp_pq_quic_t *quic, uint64_t type, uint64_t value)) \

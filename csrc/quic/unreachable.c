@@ -101,7 +101,7 @@ bp_udp_read_errors(bp_engine_t *engine, int socket)
             uint8_t bytes[512];
             struct cmsghdr align;
         } control;
-        struct sockaddr_storage peer;
+        struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
         struct iovec iov = {quoted, sizeof(quoted)};
         struct msghdr header = {.msg_name = &peer,
                                 .msg_namelen = sizeof(peer),

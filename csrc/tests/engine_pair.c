@@ -441,7 +441,7 @@ fill(pair_source_t *source, uint8_t *bytes, size_t length)
 static void
 push_source(pair_t *pair, pair_source_t *source)
 {
-    static uint8_t bytes[WRITE_BYTES];
+    uint8_t bytes[WRITE_BYTES];
     bp_engine_t *engine = pair->sides[source->side].engine;
     pair_stream_t *stream = pair_stream(pair, source->side, source->stream);
     if (source->blocked && stream->writables > 0) {

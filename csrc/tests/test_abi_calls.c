@@ -45,7 +45,8 @@ static const char *const DIFFERENT[] = {
     "picoquic_set_default_spinbit_policy",
     "picoquic_get_cnx_state",
     "picoquic_queue_misc_frame",
-    /* X509_STORE * there, void * here. */
+    /* A pointer to a type of its own there, to void here. */
+    "picoquic_get_congestion_algorithm",
     "ptls_openssl_init_verify_certificate",
     "X509_STORE_new",
     "X509_STORE_free",

@@ -40,7 +40,7 @@ static void
 a_configuration_out_of_range_is_refused(void)
 {
     bp_engine_t *none = NULL;
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 13; i++) {
         bp_config_t c = pair_config();
         switch (i) {
         case 0:
@@ -75,6 +75,9 @@ a_configuration_out_of_range_is_refused(void)
             break;
         case 10:
             c.alpn = NULL;
+            break;
+        case 11:
+            c.congestion = "none"; /* the library would do without any */
             break;
         default:
             c.connections_max = UINT32_MAX;
