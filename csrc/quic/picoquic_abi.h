@@ -64,8 +64,8 @@ typedef int (*bp_pq_verify_sign_fn)(void *context, uint16_t algorithm, bp_pq_iov
 typedef struct bp_pq_verify bp_pq_verify_t;
 struct bp_pq_verify {
     int (*cb)(bp_pq_verify_t *self, bp_pq_tls_t *tls, const char *server_name,
-              bp_pq_verify_sign_fn *verify_sign, void **verify_context, bp_pq_iovec_t *certificates,
-              size_t count);
+              bp_pq_verify_sign_fn *verify_sign, void **verify_context,
+              bp_pq_iovec_t *certificates, size_t count);
     const uint16_t *algorithms;
 };
 
@@ -81,10 +81,10 @@ typedef struct {
     bp_pq_override_t *override;
 } bp_pq_openssl_verify_t;
 
-typedef int (*bp_pq_callback_fn)(bp_pq_cnx_t *cnx, uint64_t stream_id, uint8_t *bytes, size_t length,
-                                 int event, void *context, void *stream_context);
-typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t remote, void *context,
-                             bp_pq_cid_t *chosen);
+typedef int (*bp_pq_callback_fn)(bp_pq_cnx_t *cnx, uint64_t stream_id, uint8_t *bytes,
+                                 size_t length, int event, void *context, void *stream_context);
+typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t remote,
+                             void *context, bp_pq_cid_t *chosen);
 
 #define BP_PQ_ALERT_BAD_CERTIFICATE 42
 #define BP_PQ_TLS_NO_MEMORY 0x201
@@ -104,6 +104,10 @@ typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t 
 #define BP_PQ_STREAM_RELEASED 27
 
 #define BP_PQ_STATE_READY 14
+
+/* TLS named groups (IANA). */
+#define BP_PQ_GROUP_X25519 0x001d
+#define BP_PQ_GROUP_X25519MLKEM768 0x11ec
 
 #define BP_PQ_TP_BIDI_LOCAL 5
 #define BP_PQ_TP_BIDI_REMOTE 6

@@ -13,6 +13,7 @@
     X(void, picoquic_free, (bp_pq_quic_t *quic)) \
     X(void, picoquic_register_all_congestion_control_algorithms, (void)) \
     X(const void *, picoquic_get_congestion_algorithm, (const char *name)) \
+    X(void, picoquic_sort_key_exchange_algorithms, (uint16_t *groups, size_t count)) \
     X(void, picoquic_set_default_congestion_algorithm_by_name, (bp_pq_quic_t *quic, const char *name)) \
     X(void, picoquic_disable_port_blocking, (bp_pq_quic_t *quic, int disabled)) \
     X(int, picoquic_set_default_tp_value, (bp_pq_quic_t *quic, uint64_t type, uint64_t value)) \
