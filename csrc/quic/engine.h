@@ -34,28 +34,29 @@
 #define BP_E_EXHAUSTED (-10)  /* no connection id left to migrate with */
 
 #define BP_EVENT_CONNECTED 1    /* handshake complete; flag ACCEPTED on a server */
-#define BP_EVENT_CLOSED 2       /* last event of a connection; a = local code, b = remote code, length = app code */
-#define BP_EVENT_DATA 3         /* bytes, in order; flags NEW, FIN */
-#define BP_EVENT_RESET 4        /* peer gave up sending; a = its code */
+#define BP_EVENT_CLOSED                                                                        \
+    2 /* last event of a connection; a = local code, b = remote code, length = app code */
+#define BP_EVENT_DATA 3 /* bytes, in order; flags NEW, FIN */
+#define BP_EVENT_RESET 4 /* peer gave up sending; a = its code */
 #define BP_EVENT_STOP_SENDING 5 /* peer gave up reading; a = its code */
-#define BP_EVENT_WRITABLE 6     /* a stream that reported no room has room again */
-#define BP_EVENT_RELEASED 7     /* last event of a stream; its handle is gone */
-#define BP_EVENT_PATH 8         /* a = path id; flag MOVED when it answers a migrate */
-#define BP_EVENT_PATH_FAILED 9  /* a migrate got no answer in time; the old path stays */
+#define BP_EVENT_WRITABLE 6 /* a stream that reported no room has room again */
+#define BP_EVENT_RELEASED 7 /* last event of a stream; its handle is gone */
+#define BP_EVENT_PATH 8 /* a = path id; flag MOVED when it answers a migrate */
+#define BP_EVENT_PATH_FAILED 9 /* a migrate got no answer in time; the old path stays */
 
 #define BP_FLAG_FIN 1
-#define BP_FLAG_NEW 2      /* first event of a stream the peer opened */
+#define BP_FLAG_NEW 2 /* first event of a stream the peer opened */
 #define BP_FLAG_ACCEPTED 4
 #define BP_FLAG_MOVED 8
 
 /* Why a connection ended, in the flags of BP_EVENT_CLOSED. */
-#define BP_CLOSED_LOCAL 1       /* we closed it, or local_code says what failed */
+#define BP_CLOSED_LOCAL 1 /* we closed it, or local_code says what failed */
 #define BP_CLOSED_APPLICATION 2 /* the peer's application closed it */
-#define BP_CLOSED_TRANSPORT 3   /* the peer's transport closed it */
-#define BP_CLOSED_RESET 4       /* stateless reset: the peer has lost the connection */
-#define BP_CLOSED_IDLE 5        /* nothing heard for the idle timeout */
+#define BP_CLOSED_TRANSPORT 3 /* the peer's transport closed it */
+#define BP_CLOSED_RESET 4 /* stateless reset: the peer has lost the connection */
+#define BP_CLOSED_IDLE 5 /* nothing heard for the idle timeout */
 #define BP_CLOSED_UNREACHABLE 6 /* verified ICMP errors, twice */
-#define BP_CLOSED_HANDSHAKE 7   /* the handshake did not finish in time */
+#define BP_CLOSED_HANDSHAKE 7 /* the handshake did not finish in time */
 
 #define BP_SOCKETS_MAX 8
 #define BP_RESET_SEED_BYTES 16
@@ -66,7 +67,7 @@ typedef struct bp_engine bp_engine_t;
 typedef struct {
     uint8_t family; /* 4 or 6 */
     uint8_t ip[16]; /* network order; 4 bytes used for family 4 */
-    uint16_t port;  /* host order */
+    uint16_t port; /* host order */
     uint32_t scope; /* IPv6 zone, else 0 */
 } bp_address_t;
 
@@ -74,34 +75,35 @@ typedef struct {
     const char *certificate_file;
     const char *key_file;
     const char *alpn;
-    const char *congestion;    /* cubic, bbr1, newreno, ... */
+    const char *congestion; /* cubic, bbr1, newreno, ... */
     const uint8_t *reset_seed; /* BP_RESET_SEED_BYTES bytes */
     uint64_t idle_timeout_ms;
-    uint64_t keep_alive_us;        /* 0: none */
+    uint64_t keep_alive_us; /* 0: none */
     uint64_t handshake_timeout_us;
-    uint64_t stream_window;        /* bytes a peer may send ahead on a stream that is read */
-    uint64_t stream_window_first;  /* the same before the first read */
-    uint64_t connection_window;    /* unread and promised bytes of one connection, beside first windows */
-    uint64_t cwin_max;             /* congestion window cap in bytes; 0: none */
-    uint64_t start_us;             /* clock of a simulated engine */
+    uint64_t stream_window; /* bytes a peer may send ahead on a stream that is read */
+    uint64_t stream_window_first; /* the same before the first read */
+    uint64_t
+        connection_window; /* unread and promised bytes of one connection, beside first windows */
+    uint64_t cwin_max; /* congestion window cap in bytes; 0: none */
+    uint64_t start_us; /* clock of a simulated engine */
     uint32_t connections_max;
-    uint32_t streams_max;          /* streams of all connections */
-    uint32_t streams_bidi_max;     /* concurrent, a connection, opened by the peer */
+    uint32_t streams_max; /* streams of all connections */
+    uint32_t streams_bidi_max; /* concurrent, a connection, opened by the peer */
     uint32_t streams_uni_max;
-    uint32_t half_open_max;        /* above it every Initial must answer a Retry */
-    uint32_t events_max;           /* receiving pauses while this many wait */
-    uint32_t arena_bytes;          /* room for received bytes of one batch */
-    uint32_t send_high;            /* queued bytes of a stream above which it has no room */
-    uint32_t send_low;             /* WRITABLE comes at or below it */
-    uint32_t send_max;             /* queued bytes of a stream beyond which a write is refused */
+    uint32_t half_open_max; /* above it every Initial must answer a Retry */
+    uint32_t events_max; /* receiving pauses while this many wait */
+    uint32_t arena_bytes; /* room for received bytes of one batch */
+    uint32_t send_high; /* queued bytes of a stream above which it has no room */
+    uint32_t send_low; /* WRITABLE comes at or below it */
+    uint32_t send_max; /* queued bytes of a stream beyond which a write is refused */
     uint64_t connection_send_high; /* the same, all streams of a connection */
-    uint32_t spin_us;              /* pacing waits up to this long are spun, not slept */
-    uint32_t mtu_max;              /* bytes of IP packet; 0: the library's */
-    uint8_t simulated;             /* no sockets, no timer, time set by the caller */
-    uint8_t multipath;             /* offer multipath */
-    uint8_t migration_disabled;    /* tell peers not to migrate towards us */
+    uint32_t spin_us; /* pacing waits up to this long are spun, not slept */
+    uint32_t mtu_max; /* bytes of IP packet; 0: the library's */
+    uint8_t simulated; /* no sockets, no timer, time set by the caller */
+    uint8_t multipath; /* offer multipath */
+    uint8_t migration_disabled; /* tell peers not to migrate towards us */
     uint8_t retry_always;
-    uint8_t key_log;               /* write TLS secrets to $SSLKEYLOGFILE */
+    uint8_t key_log; /* write TLS secrets to $SSLKEYLOGFILE */
 } bp_config_t;
 
 typedef struct {
@@ -109,8 +111,8 @@ typedef struct {
     uint16_t flags;
     uint32_t reserved;
     uint64_t connection;
-    uint64_t stream;     /* 0 when the event is the connection's */
-    uint64_t stream_id;  /* the QUIC stream id */
+    uint64_t stream; /* 0 when the event is the connection's */
+    uint64_t stream_id; /* the QUIC stream id */
     uint64_t a;
     uint64_t b;
     const uint8_t *data; /* valid until bp_engine_consume */
@@ -124,9 +126,9 @@ typedef struct {
     uint64_t rtt_var_us;
     uint64_t cwnd;
     uint64_t in_flight;
-    uint64_t mtu;        /* largest datagram sent so far, bytes of UDP payload */
-    uint64_t sent;       /* packets */
-    uint64_t lost;       /* packets */
+    uint64_t mtu; /* largest datagram sent so far, bytes of UDP payload */
+    uint64_t sent; /* packets */
+    uint64_t lost; /* packets */
     uint64_t bytes_sent;
     uint64_t bytes_received;
     bp_address_t local;
@@ -138,11 +140,11 @@ typedef struct {
     uint64_t datagrams_out;
     uint64_t bytes_in;
     uint64_t bytes_out;
-    uint64_t datagrams_dropped;   /* received while far too many events waited */
-    uint64_t sends_blocked;       /* the kernel's send buffer was full */
-    uint64_t icmp_seen;           /* error-queue entries read */
-    uint64_t icmp_believed;       /* entries that quoted our connection id */
-    uint64_t arena_overflows;     /* chunks that did not fit the arena */
+    uint64_t datagrams_dropped; /* received while far too many events waited */
+    uint64_t sends_blocked; /* the kernel's send buffer was full */
+    uint64_t icmp_seen; /* error-queue entries read */
+    uint64_t icmp_believed; /* entries that quoted our connection id */
+    uint64_t arena_overflows; /* chunks that did not fit the arena */
     uint64_t connections_refused; /* no slot left */
     uint64_t streams_refused;
     uint32_t connections;
@@ -232,17 +234,19 @@ uintptr_t bp_engine_hot(void);
 int bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *connection);
 
 /* Close with an application code and a reason of at most BP_REASON_BYTES_MAX bytes (cut there). */
-int bp_connection_close(bp_engine_t *engine, uint64_t connection, uint64_t code, const char *reason);
+int bp_connection_close(bp_engine_t *engine, uint64_t connection, uint64_t code,
+                        const char *reason);
 
 /* Forget the connection without a word to the peer. CLOSED (local) follows at once. */
 int bp_connection_abort(bp_engine_t *engine, uint64_t connection);
 
 /* Copy the peer's certificate (DER). Returns its size, BP_E_GONE, BP_E_STATE (it sent none) or BP_E_LIMIT (capacity). */
-int64_t bp_connection_certificate(bp_engine_t *engine, uint64_t connection, uint8_t *der, size_t capacity);
+int64_t bp_connection_certificate(bp_engine_t *engine, uint64_t connection, uint8_t *der,
+                                  size_t capacity);
 
 /* TLS exporter (RFC 8446, 7.5) with an empty context. Returns BP_OK, BP_E_GONE, BP_E_STATE or BP_E_LIBRARY. */
-int bp_connection_export(
-    bp_engine_t *engine, uint64_t connection, const char *label, uint8_t *secret, size_t size);
+int bp_connection_export(bp_engine_t *engine, uint64_t connection, const char *label,
+                         uint8_t *secret, size_t size);
 
 /* Statistics of the path in use. */
 int bp_connection_stats(bp_engine_t *engine, uint64_t connection, bp_path_stats_t *stats);
@@ -259,10 +263,12 @@ int bp_connection_ping(bp_engine_t *engine, uint64_t connection);
  *           side, handshake unfinished, or a migrate under way), BP_E_DISABLED,
  *           BP_E_EXHAUSTED, BP_E_LIBRARY.
  */
-int bp_connection_migrate(bp_engine_t *engine, uint64_t connection, int socket, uint64_t timeout_us);
+int bp_connection_migrate(bp_engine_t *engine, uint64_t connection, int socket,
+                          uint64_t timeout_us);
 
 /* Open a stream. Returns BP_OK and *stream, BP_E_GONE, BP_E_STATE, BP_E_LIMIT. */
-int bp_stream_open(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *stream, uint64_t *stream_id);
+int bp_stream_open(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *stream,
+                   uint64_t *stream_id);
 
 /*
  * bp_stream_write - copy bytes to the send buffer; fin ends the stream after them.
@@ -271,7 +277,8 @@ int bp_stream_open(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *
  *           before writing more), BP_E_GONE, BP_E_STATE (finished, reset or receive
  *           only), BP_E_FULL (send_max would be exceeded), BP_E_MEMORY.
  */
-int64_t bp_stream_write(bp_engine_t *engine, uint64_t stream, const uint8_t *data, size_t length, int fin);
+int64_t bp_stream_write(bp_engine_t *engine, uint64_t stream, const uint8_t *data,
+                        size_t length, int fin);
 
 /* Tell how many delivered bytes the application has used up; the peer may send as many more. */
 int bp_stream_consumed(bp_engine_t *engine, uint64_t stream, uint64_t length);
@@ -289,12 +296,13 @@ int64_t bp_stream_queued(const bp_engine_t *engine, uint64_t stream);
 int bp_sim_set_time(bp_engine_t *engine, uint64_t now_us);
 int bp_sim_deliver(bp_engine_t *engine, const uint8_t *datagram, size_t length,
                    const bp_address_t *from, const bp_address_t *to);
-int64_t bp_sim_take(bp_engine_t *engine, uint8_t *datagram, size_t capacity,
-                    bp_address_t *from, bp_address_t *to);
+int64_t bp_sim_take(bp_engine_t *engine, uint8_t *datagram, size_t capacity, bp_address_t *from,
+                    bp_address_t *to);
 /* Microseconds until the engine wants to run again. */
 uint64_t bp_sim_delay(bp_engine_t *engine);
 /* An ICMP destination-unreachable about a datagram to peer, quoting the start of its payload. */
-int bp_sim_unreachable(bp_engine_t *engine, const bp_address_t *peer, const uint8_t *quoted, size_t length);
+int bp_sim_unreachable(bp_engine_t *engine, const bp_address_t *peer, const uint8_t *quoted,
+                       size_t length);
 
 /* cffi reads to here. */
 

@@ -10,7 +10,8 @@
 
 #define BP_HOT_VERSION 1u
 
-int bp_stream_reserve(bp_engine_t *engine, uint64_t stream, size_t keep, size_t n, uint8_t **place);
+int bp_stream_reserve(bp_engine_t *engine, uint64_t stream, size_t keep, size_t n,
+                      uint8_t **place);
 int64_t bp_stream_commit(bp_engine_t *engine, uint64_t stream, size_t n, int fin);
 
 typedef struct {
@@ -20,11 +21,14 @@ typedef struct {
     int (*send)(bp_engine_t *engine);
     const bp_event_t *(*events)(const bp_engine_t *engine, uint32_t *count);
     void (*consume)(bp_engine_t *engine);
-    int (*reserve)(bp_engine_t *engine, uint64_t stream, size_t keep, size_t n, uint8_t **place);
+    int (*reserve)(bp_engine_t *engine, uint64_t stream, size_t keep, size_t n,
+                   uint8_t **place);
     int64_t (*commit)(bp_engine_t *engine, uint64_t stream, size_t n, int fin);
-    int64_t (*write)(bp_engine_t *engine, uint64_t stream, const uint8_t *data, size_t length, int fin);
+    int64_t (*write)(bp_engine_t *engine, uint64_t stream, const uint8_t *data, size_t length,
+                     int fin);
     int (*consumed)(bp_engine_t *engine, uint64_t stream, uint64_t length);
-    int (*open)(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *stream, uint64_t *stream_id);
+    int (*open)(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *stream,
+                uint64_t *stream_id);
     int (*reset)(bp_engine_t *engine, uint64_t stream, uint64_t code);
     int (*stop_sending)(bp_engine_t *engine, uint64_t stream, uint64_t code);
     int (*priority)(bp_engine_t *engine, uint64_t stream, uint8_t priority);

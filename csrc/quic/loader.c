@@ -28,10 +28,10 @@ bp_picoquic_load(const char *path, char *message, size_t message_size)
         return BP_E_LIBRARY;
     }
     bp_picoquic_t found;
-#define RESOLVE(result, name, parameters)                                                              \
-    if (!resolve(library, #name, &found.name)) {                                                       \
-        (void)snprintf(message, message_size, "%s has no symbol %s", path, #name);                     \
-        return BP_E_LIBRARY;                                                                           \
+#define RESOLVE(result, name, parameters)                                                      \
+    if (!resolve(library, #name, &found.name)) {                                               \
+        (void)snprintf(message, message_size, "%s has no symbol %s", path, #name);             \
+        return BP_E_LIBRARY;                                                                   \
     }
     BP_PICOQUIC_SYMBOLS(RESOLVE)
 #undef RESOLVE

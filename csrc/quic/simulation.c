@@ -14,16 +14,16 @@ bp_sim_set_time(bp_engine_t *engine, uint64_t now_us)
 }
 
 int
-bp_sim_deliver(bp_engine_t *engine, const uint8_t *datagram, size_t length, const bp_address_t *from,
-               const bp_address_t *to)
+bp_sim_deliver(bp_engine_t *engine, const uint8_t *datagram, size_t length,
+               const bp_address_t *from, const bp_address_t *to)
 {
     struct sockaddr_storage native_from;
     struct sockaddr_storage native_to;
     if (!engine->config.simulated) {
         return BP_E_STATE;
     }
-    if (length > BP_MESSAGE_BYTES || bp_address_to_native(from, &native_from) == 0
-        || bp_address_to_native(to, &native_to) == 0) {
+    if (length > BP_MESSAGE_BYTES || bp_address_to_native(from, &native_from) == 0 ||
+        bp_address_to_native(to, &native_to) == 0) {
         return BP_E_ARGUMENT;
     }
     memcpy(engine->udp->rx_bytes, datagram, length);
@@ -32,7 +32,8 @@ bp_sim_deliver(bp_engine_t *engine, const uint8_t *datagram, size_t length, cons
 }
 
 int64_t
-bp_sim_take(bp_engine_t *engine, uint8_t *datagram, size_t capacity, bp_address_t *from, bp_address_t *to)
+bp_sim_take(bp_engine_t *engine, uint8_t *datagram, size_t capacity, bp_address_t *from,
+            bp_address_t *to)
 {
     if (!engine->config.simulated) {
         return BP_E_STATE;
@@ -67,12 +68,14 @@ bp_sim_take(bp_engine_t *engine, uint8_t *datagram, size_t capacity, bp_address_
 uint64_t
 bp_sim_delay(bp_engine_t *engine)
 {
-    int64_t delay_us = engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 60000000);
+    int64_t delay_us =
+        engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us, 60000000);
     return delay_us > 0 ? (uint64_t)delay_us : 0;
 }
 
 int
-bp_sim_unreachable(bp_engine_t *engine, const bp_address_t *peer, const uint8_t *quoted, size_t length)
+bp_sim_unreachable(bp_engine_t *engine, const bp_address_t *peer, const uint8_t *quoted,
+                   size_t length)
 {
     struct sockaddr_storage native;
     if (!engine->config.simulated) {

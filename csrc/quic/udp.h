@@ -30,7 +30,7 @@ struct bp_udp {
 void bp_udp_watch_writable(bp_engine_t *engine, bool blocked);
 int bp_udp_pick_socket(const bp_engine_t *engine, const struct sockaddr_storage *from,
                        const struct sockaddr_storage *to);
-void bp_udp_incoming(bp_engine_t *engine, uint8_t *bytes, size_t length, struct sockaddr_storage *from,
-                     struct sockaddr_storage *to, int interface);
+void bp_udp_incoming(bp_engine_t *engine, uint8_t *bytes, size_t length,
+                     struct sockaddr_storage *from, struct sockaddr_storage *to, int interface);
 
 #endif
