@@ -23,7 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import erlpack
 import msgpack
 import msgspec
 
@@ -38,6 +37,11 @@ from bench.harness import (
     repeat_quiet,
 )
 from bench.ratios import Bar
+
+try:
+    import erlpack
+except ModuleNotFoundError:  # `make bench` installs it, `make setup` does not.
+    erlpack = None
 
 __all__ = [
     "BARS",
@@ -78,19 +82,21 @@ class Codec:
 
 
 def codecs() -> list[Codec]:
-    """Ours first, then the peers."""
+    """Ours first, then the peers that are installed: erlpack has to be compiled."""
     spec_encoder = msgspec.msgpack.Encoder()
     spec_decoder = msgspec.msgpack.Decoder()
     pack = msgpack.Packer().pack
-    return [
+    found = [
         Codec(OURS, terms.encode, terms.decode),
         Codec("msgspec", spec_encoder.encode, spec_decoder.decode),
         Codec(
             "msgpack", pack, lambda data: msgpack.unpackb(data, strict_map_key=False)
         ),
         Codec("pickle", lambda value: pickle.dumps(value, 5), pickle.loads),
-        Codec("erlpack", erlpack.pack, erlpack.unpack),
     ]
+    if erlpack is not None:
+        found.append(Codec("erlpack", erlpack.pack, erlpack.unpack))
+    return found
 
 
 def values() -> dict[str, object]:
@@ -271,7 +277,8 @@ def _bar_report(found: Mapping[str, float]) -> list[dict[str, object]]:
 
 def _versions() -> dict[str, str]:
     packages = ("msgspec", "msgpack", "erlpack")
-    return {"python": platform.python_version()} | {p: version(p) for p in packages}
+    present = packages if erlpack is not None else packages[:-1]
+    return {"python": platform.python_version()} | {p: version(p) for p in present}
 
 
 def table(result: Mapping[str, object]) -> str:
