@@ -34,8 +34,8 @@
 #define BP_E_EXHAUSTED (-10)  /* no connection id left to migrate with */
 
 #define BP_EVENT_CONNECTED 1    /* handshake complete; flag ACCEPTED on a server */
-#define BP_EVENT_CLOSED                                                                        \
-    2 /* last event of a connection; a = local code, b = remote code, length = app code */
+/* Last event of a connection; a = local code, b = remote code, length = app code. */
+#define BP_EVENT_CLOSED 2
 #define BP_EVENT_DATA 3 /* bytes, in order; flags NEW, FIN */
 #define BP_EVENT_RESET 4 /* peer gave up sending; a = its code */
 #define BP_EVENT_STOP_SENDING 5 /* peer gave up reading; a = its code */
@@ -82,8 +82,7 @@ typedef struct {
     uint64_t handshake_timeout_us;
     uint64_t stream_window; /* bytes a peer may send ahead on a stream that is read */
     uint64_t stream_window_first; /* the same before the first read */
-    uint64_t
-        connection_window; /* unread and promised bytes of one connection, beside first windows */
+    uint64_t connection_window; /* unread and promised bytes, beside first windows */
     uint64_t cwin_max; /* congestion window cap in bytes; 0: none */
     uint64_t start_us; /* clock of a simulated engine */
     uint32_t connections_max;
