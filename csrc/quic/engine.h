@@ -40,7 +40,7 @@
 #define BP_EVENT_RESET 4 /* peer gave up sending; a = its code */
 #define BP_EVENT_STOP_SENDING 5 /* peer gave up reading; a = its code */
 #define BP_EVENT_WRITABLE 6 /* a stream that reported no room has room again */
-#define BP_EVENT_RELEASED 7 /* last event of a stream; its handle is gone */
+#define BP_EVENT_RELEASED 7 /* last event of a stream; its handle is gone, as with CLOSED */
 #define BP_EVENT_PATH 8 /* a = path id; flag MOVED when it answers a migrate */
 #define BP_EVENT_PATH_FAILED 9 /* a migrate got no answer in time; the old path stays */
 
@@ -214,10 +214,13 @@ int bp_engine_receive(bp_engine_t *engine);
  */
 int bp_engine_send(bp_engine_t *engine);
 
-/* Events waiting; *count of them. The array is valid until the next engine call that may add events. */
+/*
+ * Events waiting; *count of them. Receive, send, consume and every call that ends a
+ * connection or a stream's sending may add some, which may move the array.
+ */
 const bp_event_t *bp_engine_events(const bp_engine_t *engine, uint32_t *count);
 
-/* Forget all events and the bytes they point to. */
+/* Forget all events and the bytes they point to. Ends that found no room follow at once. */
 void bp_engine_consume(bp_engine_t *engine);
 
 /* The hot calls as a table (hot.h), as an integer address for compiled callers. */
@@ -279,9 +282,19 @@ int bp_stream_open(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *
 int64_t bp_stream_write(bp_engine_t *engine, uint64_t stream, const uint8_t *data,
                         size_t length, int fin);
 
-/* Tell how many delivered bytes the application has used up; the peer may send as many more. */
+/*
+ * Tell how many delivered bytes the application has used up; the peer may send as many more.
+ * Returns BP_OK, BP_E_GONE (released: no matter any more) or BP_E_ARGUMENT (more than was
+ * delivered; stop_sending counts all of it as used up).
+ */
 int bp_stream_consumed(bp_engine_t *engine, uint64_t stream, uint64_t length);
 
+/*
+ * Give up sending, or reading. What is queued is dropped; what is already in packets still
+ * arrives before the RESET if the peer knows RESET_STREAM_AT. A stream the peer has not
+ * heard of yet is stopped when it has. Return BP_OK, BP_E_GONE or BP_E_STATE (that
+ * direction has ended, or never was).
+ */
 int bp_stream_reset(bp_engine_t *engine, uint64_t stream, uint64_t code);
 int bp_stream_stop_sending(bp_engine_t *engine, uint64_t stream, uint64_t code);
 
