@@ -78,7 +78,8 @@ class EngineSettings:
         send_high: Queued bytes of a stream at which writers wait.
         send_low: Queued bytes at which they go on.
         send_max: Queued bytes beyond which a write is refused.
-        connection_send_high: Queued bytes of a connection at which its writers wait.
+        connection_send_high: Queued bytes of a connection beyond which the writers of
+            each stream wait at ``send_low`` already.
         spin_us: Pacing waits up to this long are spun away; 0 on a one-core machine.
         mtu_max: Largest IP packet to try; 0 for the library's 1,440.
         multipath: Offer the multipath extension (it lifts the limit of 7 migrations).

@@ -127,7 +127,6 @@ check_connection(const bp_engine_t *e, const bp_connection_t *connection)
 {
     uint64_t queued = 0;
     uint64_t promised = 0;
-    uint32_t waiting = 0;
     uint32_t streams = 0;
     CHECK(connection->engine == e && connection->cnx != NULL);
     CHECK(bp_connection_find(e, bp_connection_handle(connection)) == connection);
@@ -135,11 +134,9 @@ check_connection(const bp_engine_t *e, const bp_connection_t *connection)
         check_stream(connection, s);
         queued += s->tail - s->head;
         promised += s->share;
-        waiting += s->waiting;
         streams++;
     }
     CHECK(connection->queued == queued && connection->promised == promised);
-    CHECK(connection->waiting == waiting);
     CHECK(connection->connected || streams == 0);
     return streams;
 }

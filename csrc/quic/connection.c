@@ -89,7 +89,6 @@ bp_connection_end(bp_connection_t *connection, uint16_t why, uint64_t local, uin
     for (bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
         s->waiting = false;
     }
-    connection->waiting = 0;
     while (connection->streams != NULL) {
         bp_stream_drop(connection->streams);
     }

@@ -95,7 +95,8 @@ typedef struct {
     uint32_t send_high; /* queued bytes of a stream above which it has no room */
     uint32_t send_low; /* WRITABLE comes at or below it */
     uint32_t send_max; /* queued bytes of a stream beyond which a write is refused */
-    uint64_t connection_send_high; /* the same, all streams of a connection */
+    /* of a connection: above it send_low is the mark of its streams */
+    uint64_t connection_send_high;
     uint32_t spin_us; /* pacing waits up to this long are spun, not slept */
     uint32_t mtu_max; /* bytes of IP packet; 0: the library's */
     uint8_t simulated; /* no sockets, no timer, time set by the caller */
@@ -275,7 +276,7 @@ int bp_stream_open(bp_engine_t *engine, uint64_t connection, int uni, uint64_t *
 /*
  * bp_stream_write - copy bytes to the send buffer; fin ends the stream after them.
  *
- * Returns   room left below the high-water marks (0: taken, but wait for WRITABLE
+ * Returns   room left below the high-water mark (0: taken, but wait for WRITABLE
  *           before writing more), BP_E_GONE, BP_E_STATE (finished, reset or receive
  *           only), BP_E_FULL (send_max would be exceeded), BP_E_MEMORY.
  */

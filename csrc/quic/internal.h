@@ -84,7 +84,6 @@ struct bp_connection {
     bp_stream_t *streams;
     uint64_t queued; /* bytes in all send buffers */
     uint64_t promised; /* sum of its streams' shares */
-    uint32_t waiting;
     uint64_t mtu;
     uint64_t path_id; /* path in use, without multipath always 0 */
     struct sockaddr_storage peer;

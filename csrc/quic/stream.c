@@ -102,38 +102,15 @@ queued(const bp_stream_t *stream)
     return stream->tail - stream->head;
 }
 
-static void
-wake_if_low(bp_stream_t *stream)
-{
-    bp_connection_t *connection = stream->connection;
-    bp_engine_t *engine = connection->engine;
-    if (stream->waiting && queued(stream) <= engine->config.send_low &&
-        bp_event_push(engine, BP_EVENT_WRITABLE, connection, stream) != NULL) {
-        stream->waiting = false;
-        connection->waiting--;
-    }
-}
-
-/*
- * Count n bytes of stream as no longer queued, and wake who waited for that: the stream
- * itself, or all of them at the moment the connection comes down to its low mark.
- */
+/* Count n bytes of stream as no longer queued, and wake who waited for that. */
 static void
 unqueue(bp_stream_t *stream, size_t n)
 {
     bp_connection_t *connection = stream->connection;
-    uint64_t low = connection->engine->config.connection_send_high / 2;
-    bool was_high = connection->queued > low;
     connection->queued -= n;
-    if (connection->waiting == 0 || connection->queued > low) {
-        return;
-    }
-    if (!was_high) {
-        wake_if_low(stream);
-        return;
-    }
-    for (bp_stream_t *s = connection->streams; s != NULL; s = s->next) {
-        wake_if_low(s);
+    if (stream->waiting && queued(stream) <= connection->engine->config.send_low &&
+        bp_event_push(connection->engine, BP_EVENT_WRITABLE, connection, stream) != NULL) {
+        stream->waiting = false;
     }
 }
 
@@ -149,10 +126,7 @@ static void
 discard_queue(bp_stream_t *stream)
 {
     size_t n = queued(stream);
-    if (stream->waiting) {
-        stream->waiting = false;
-        stream->connection->waiting--;
-    }
+    stream->waiting = false;
     give_back(stream);
     stream->head = 0;
     stream->tail = 0;
@@ -280,23 +254,25 @@ bp_stream_open(bp_engine_t *engine, uint64_t handle, int uni, uint64_t *stream_h
     return BP_OK;
 }
 
-/* Bytes to the nearer of the two high-water marks; at 0 the stream owes a WRITABLE. */
+/*
+ * Bytes to the high-water mark; at 0 the stream owes a WRITABLE. Beyond the connection's
+ * mark that of a stream is its low one: never nothing, or streams whose peer does not read
+ * would hold up all the others.
+ */
 static int64_t
 room(bp_stream_t *stream)
 {
-    bp_connection_t *connection = stream->connection;
+    const bp_connection_t *connection = stream->connection;
     const bp_config_t *config = &connection->engine->config;
-    uint64_t of_stream =
-        queued(stream) < config->send_high ? config->send_high - queued(stream) : 0;
-    uint64_t of_connection = connection->queued < config->connection_send_high
-                                 ? config->connection_send_high - connection->queued
-                                 : 0;
-    uint64_t left = of_stream < of_connection ? of_stream : of_connection;
-    if (left == 0 && !stream->waiting) {
-        stream->waiting = true;
-        connection->waiting++;
+    uint32_t mark = config->send_high;
+    if (connection->queued >= config->connection_send_high) {
+        mark = config->send_low > 0 ? config->send_low : 1;
     }
-    return (int64_t)left;
+    if (queued(stream) >= mark) {
+        stream->waiting = true;
+        return 0;
+    }
+    return mark - queued(stream);
 }
 
 /*
