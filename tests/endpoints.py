@@ -88,7 +88,7 @@ async def endpoint(
     try:
         yield opened
     finally:
-        await opened.close(drain=0.5)
+        await opened.close(drain=0.2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,20 @@ from barrel_p2p.quic.pump import CODE_MAX, RawConnection, RawStream
 if TYPE_CHECKING:
     from barrel_p2p.quic.engine import Engine, PathStats
 
-__all__ = ["PRIORITY_MAX", "Closed", "ClosedBy", "Connection"]
+__all__ = [
+    "CODE_BUSY",
+    "OPENED_MAX",
+    "PRIORITY_MAX",
+    "Closed",
+    "ClosedBy",
+    "Connection",
+]
+
+CODE_BUSY = 0x102
+"""Close code when nobody takes or reads what the peer sends: the queue is full."""
+
+OPENED_MAX = 1_024
+"""Streams that may wait for ``accept_stream``; one more ends the connection."""
 
 PRIORITY_MAX = 255
 """The priority of streams that go last."""
@@ -73,6 +86,7 @@ class Connection(RawConnection):
         "_piece_bytes",
         "_remote",
         "_stream_waiters",
+        "_unread",
         "_up",
         "dialled",
     )
@@ -87,6 +101,7 @@ class Connection(RawConnection):
         headroom = settings.send_max - settings.send_high + 1
         self._piece_bytes = min(WRITE_BYTES, headroom)
         self._opened: list[Stream] = []
+        self._unread = 0  # bytes of streams that the engine has released
         self._stream_waiters: list[asyncio.Future[None]] = []
         loop = asyncio.get_running_loop()
         self._up: asyncio.Future[None] | None = (
@@ -198,7 +213,9 @@ class Connection(RawConnection):
     async def accept_stream(self) -> Stream:
         """The next stream the peer opens, in order of arrival.
 
-        At most ``streams_bidi_max`` and ``streams_uni_max`` can be waiting.
+        At most ``OPENED_MAX`` can be waiting: a peer that sends and ends one short
+        stream after the other gets room for new ones, taken or not. When it opens one
+        too many, the connection is closed with ``CODE_BUSY``.
 
         Raises:
             PeerUnreachable: The connection has ended.
@@ -285,8 +302,22 @@ class Connection(RawConnection):
         if self._on_stream is not None:
             self._on_stream(opened)
             return
+        if len(self._opened) >= OPENED_MAX:
+            self.close(CODE_BUSY, "too many streams wait to be accepted")
+            return
         self._opened.append(opened)
         self._wake_stream_waiters()
+
+    def hold_unread(self, change: int) -> None:
+        """Count bytes of ended streams that wait to be read.
+
+        The engine has forgotten such streams and gives the peer room for new ones, so
+        flow control does not bound them: beyond ``connection_window`` bytes the
+        connection is closed with ``CODE_BUSY``.
+        """
+        self._unread += change
+        if self._unread > self._engine.settings.connection_window:
+            self.close(CODE_BUSY, "too many ended streams wait to be read")
 
     def connection_closed(
         self, why: int, local: int, remote: int, application: int

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from barrel_p2p.carrier.connection import Connection
+from barrel_p2p.carrier.connection import CODE_BUSY, Connection
 from barrel_p2p.errors import NotStarted, PeerUnreachable
 from barrel_p2p.quic.engine import SEED_BYTES, Engine, EngineStats
 from barrel_p2p.quic.settings import EngineSettings
@@ -24,9 +24,6 @@ __all__ = ["ACCEPT_MAX", "CODE_BUSY", "Endpoint"]
 
 ACCEPT_MAX = 1_024
 """Accepted connections that may wait for ``accept``; more are turned away."""
-
-CODE_BUSY = 0x102
-"""Close code for a connection that found the accept queue full."""
 
 
 class _Certificate(Protocol):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Buffer, Callable
+from typing import Protocol, cast
 
 from barrel_p2p.errors import InvalidValue, PeerUnreachable, StreamClosed, StreamReset
 from barrel_p2p.quic.pump import RawConnection, RawStream
@@ -21,6 +22,10 @@ WRITE_BYTES = 262_144
 
 DataHandler = Callable[[bytes, bool], None]
 _Ended = StreamClosed | StreamReset | PeerUnreachable
+
+
+class _Holder(Protocol):
+    def hold_unread(self, change: int) -> None: ...
 
 
 class Stream(RawStream):
@@ -36,6 +41,7 @@ class Stream(RawStream):
         "_read_error",
         "_readable",
         "_room",
+        "_unread",
         "_write_error",
     )
 
@@ -56,6 +62,10 @@ class Stream(RawStream):
         self._read_error: _Ended | None = None
         self._write_error: _Ended | None = None
         self._finished = False
+        self._unread = 0  # bytes in _chunks that the connection counts, once released
+
+    def __del__(self) -> None:
+        self._read_off(getattr(self, "_unread", 0))
 
     @property
     def on_data(self) -> DataHandler | None:
@@ -73,6 +83,7 @@ class Stream(RawStream):
             return
         waiting = b"".join(self._chunks)
         self._chunks.clear()
+        self._read_off(self._unread)
         self.data_received(waiting, self._at_end)
 
     async def read(self) -> bytes:
@@ -94,7 +105,7 @@ class Stream(RawStream):
         else:
             data = b"".join(self._chunks)
             self._chunks.clear()
-        self.consumed(len(data))
+        self._use(len(data))
         return data
 
     async def readexactly(self, n: int) -> bytes:
@@ -124,7 +135,7 @@ class Stream(RawStream):
                 chunk = chunk[:missing]
             parts.append(chunk)
             missing -= len(chunk)
-            self.consumed(len(chunk))
+            self._use(len(chunk))
         return b"".join(parts)
 
     async def write(self, data: Buffer) -> None:
@@ -201,6 +212,7 @@ class Stream(RawStream):
         """
         super().stop_sending(error_code)
         self._chunks.clear()
+        self._read_off(self._unread)
         self._end_reading(StreamClosed(f"reading of stream {self.id} was stopped here"))
 
     def write_only(self) -> None:
@@ -246,7 +258,21 @@ class Stream(RawStream):
             if self._write_error is None:
                 self._write_error = gone
             self._end_reading(gone)
+        elif self._chunks:
+            self._unread = sum(map(len, self._chunks))
+            cast("_Holder", self.connection).hold_unread(self._unread)
         self._fail_room()
+
+    def _use(self, count: int) -> None:
+        if self._unread > 0:
+            self._read_off(count)
+        else:
+            self.consumed(count)
+
+    def _read_off(self, count: int) -> None:
+        if count > 0:
+            self._unread -= count
+            cast("_Holder", self.connection).hold_unread(-count)
 
     def _end_reading(self, error: _Ended) -> None:
         """Readers get what is there, then ``error``, unless the end had come before."""
@@ -273,6 +299,7 @@ class Stream(RawStream):
             room.set_result(None)
         else:
             room.set_exception(self._write_error)
+            room.exception()  # Whoever waited may have been cancelled.
 
     @staticmethod
     def _wake(waiter: asyncio.Future[None] | None) -> None:
