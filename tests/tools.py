@@ -17,6 +17,7 @@ import pytest
 __all__ = [
     "CI",
     "DEEP",
+    "raw_icmp_socket",
     "require_file",
     "require_ipv6",
     "require_root",
@@ -64,6 +65,14 @@ def require_ipv6() -> None:
             probe.bind(("::1", 0))
     except OSError:
         _lack("needs IPv6 on loopback: sysctl net.ipv6.conf.lo.disable_ipv6=0")
+
+
+def raw_icmp_socket() -> socket.socket:
+    """A raw ICMP socket, to forge errors with; ends the test if it is not allowed."""
+    try:
+        return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    except PermissionError:
+        _lack("needs a raw ICMP socket: run as root, or grant CAP_NET_RAW")
 
 
 def rounds(short: int, *, whole: int) -> int:
