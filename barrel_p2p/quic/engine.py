@@ -336,7 +336,7 @@ class Engine:
         if status == lib.BP_E_EXHAUSTED:
             raise MigrationsExhausted(
                 "no connection id is left to migrate with",
-                hint="re-dial, or let both sides offer multipath",
+                hint="dial again; multipath at both ends lifts the limit",
             )
         if status == lib.BP_E_ARGUMENT:
             raise InvalidValue(f"socket {socket} is not open or of another family")

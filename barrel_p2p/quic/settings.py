@@ -82,7 +82,9 @@ class EngineSettings:
             each stream wait at ``send_low`` already.
         spin_us: Pacing waits up to this long are spun away; 0 on a one-core machine.
         mtu_max: Largest IP packet to try; 0 for the library's 1,440.
-        multipath: Offer the multipath extension (it lifts the limit of 7 migrations).
+        multipath: Offer the multipath extension, which lifts the limit of 7 migrations.
+            Only among peers that are trusted, on networks that are: this picoquic reads
+            freed memory once a path that was reached from two addresses is retired.
         migration_disabled: Tell peers not to migrate towards us.
         key_log: Write TLS secrets to the file named by SSLKEYLOGFILE, for debugging.
 
@@ -112,7 +114,7 @@ class EngineSettings:
     connection_send_high: int = 16 * _MIB
     spin_us: int = 20
     mtu_max: int = 0
-    multipath: bool = True
+    multipath: bool = False
     migration_disabled: bool = False
     key_log: bool = False
 

@@ -93,6 +93,7 @@ struct bp_connection {
     bool suspected;       /* an ICMP error was believed and nothing was heard since */
     uint64_t icmp_us;     /* when */
     int probe_socket;     /* target of a migrate under way, else -1 */
+    uint64_t probes;      /* sent so far */
     bool probe_waits;     /* its probe could not be sent yet: retired paths still count */
     uint64_t probe_deadline_us;
     bp_event_t closed;

@@ -65,12 +65,16 @@ send_probe(bp_connection_t *connection, int socket)
         connection->cnx, (const struct sockaddr *)&connection->peer,
         (const struct sockaddr *)&engine->sockets[socket].local, 0, engine->now_us, 0);
     if (status == 0) {
+        connection->probes++;
         /* Without this an idle connection never sends its probe. */
         engine->pq->picoquic_set_app_wake_time(connection->cnx, engine->now_us);
         return BP_OK;
     }
-    if (status == BP_PQ_ERROR_PATH_CID_BLOCKED || status == BP_PQ_ERROR_PATH_ID_BLOCKED ||
-        status == BP_PQ_ERROR_PATH_LIMIT) {
+    bool spent = status == BP_PQ_ERROR_PATH_CID_BLOCKED ||
+                 status == BP_PQ_ERROR_PATH_ID_BLOCKED || status == BP_PQ_ERROR_PATH_LIMIT;
+    /* So it also says that no path id is left, or that the old path there still lingers. */
+    bool lingers = status == BP_PQ_ERROR_MEMORY || status == BP_PQ_ERROR_PATH_DUPLICATE;
+    if (spent || (lingers && is_multipath(connection))) {
         return BP_E_EXHAUSTED;
     }
     engine->last_error = status;
@@ -143,6 +147,23 @@ bp_path_available(bp_connection_t *connection, uint64_t path_id)
     }
 }
 
+/* Path ids are given out in order and not used again, so a path that failed must be retired. */
+static void
+retire_probe(bp_connection_t *connection)
+{
+    const bp_engine_t *engine = connection->engine;
+    const struct sockaddr_storage *target = &engine->sockets[connection->probe_socket].local;
+    for (uint64_t id = 0; is_multipath(connection) && id <= connection->probes; id++) {
+        struct sockaddr_storage local;
+        memset(&local, 0, sizeof(local));
+        if (id != connection->path_id &&
+            engine->pq->picoquic_get_path_addr(connection->cnx, id, 1, &local) == 0 &&
+            bp_address_equal(&local, target)) {
+            (void)engine->pq->picoquic_abandon_path(connection->cnx, id, 0, engine->now_us);
+        }
+    }
+}
+
 /* Send probes that had to wait, and end migrates whose time is up: the old path was in use all along. */
 void
 bp_path_expire(bp_engine_t *engine)
@@ -158,6 +179,7 @@ bp_path_expire(bp_engine_t *engine)
         }
         if (engine->now_us >= connection->probe_deadline_us &&
             bp_event_push(engine, BP_EVENT_PATH_FAILED, connection, NULL) != NULL) {
+            retire_probe(connection);
             connection->probe_socket = -1;
             engine->probing--;
         }

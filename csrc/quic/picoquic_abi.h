@@ -121,6 +121,8 @@ typedef void (*bp_pq_cid_fn)(bp_pq_quic_t *quic, bp_pq_cid_t local, bp_pq_cid_t 
 #define BP_PQ_ERROR_IDLE_TIMEOUT 0x433
 #define BP_PQ_ERROR_REPEAT_TIMEOUT 0x434
 #define BP_PQ_ERROR_HANDSHAKE_TIMEOUT 0x435
+#define BP_PQ_ERROR_MEMORY 0x405
+#define BP_PQ_ERROR_PATH_DUPLICATE 0x43f
 #define BP_PQ_ERROR_PATH_ID_BLOCKED 0x440
 #define BP_PQ_ERROR_PATH_CID_BLOCKED 0x441
 #define BP_PQ_ERROR_PATH_LIMIT 0x444
