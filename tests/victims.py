@@ -32,6 +32,7 @@ __all__ = ["Victim", "genuine_initials", "victim"]
 
 _DIALS_AT_ONCE = 25
 _LONG_HEADER_ID = 5
+_POLL_S = 0.001
 
 
 class Victim:
@@ -67,8 +68,8 @@ class Victim:
     async def until(self, name: str, low: int, high: int) -> dict[str, int]:
         """Its counts, once the one called ``name`` is within these bounds."""
         async with asyncio.timeout(DEADLINE_S):
-            while not low <= (told := await self.counts())[name] <= high:
-                pass
+            while not low <= (told := await self.counts())[name] <= high:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_S)  # not synchronisation: interval of looks
         return told
 
     async def _ask(self, command: str) -> dict[str, int]:

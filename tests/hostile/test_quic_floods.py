@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 from barrel_p2p.quic.settings import EngineSettings
-from tests.endpoints import HOST, endpoint, within
+from tests.endpoints import DEADLINE_S, HOST, endpoint, within
 from tests.tools import rounds
 from tests.victims import Victim, genuine_initials, victim
 
@@ -29,6 +29,9 @@ RETRY_BYTES_MAX = 200
 INITIAL_BYTES_MIN = 1_200  # of a datagram; in a smaller one, a server discards it
 LONG_HEADER_IDS = 5
 LONG_HEADER, KIND_MASK, KIND_RETRY = 0x80, 0x30, 0x30
+
+# Whatever the flood opens halfway is still there when a test gives up waiting.
+PATIENT = EngineSettings(handshake_timeout_ms=int(DEADLINE_S * 3_000))
 
 
 def garbage(count: int, chance: random.Random) -> Iterator[bytes]:
@@ -173,7 +176,7 @@ async def spoof(target: Victim, sources: Sources, initials: list[bytes]) -> int:
 async def test_garbage_takes_no_memory_and_keeps_nobody_out() -> None:
     """X4, N6: random bytes at any rate grow nothing and open nothing."""
     chance = random.Random(4)
-    async with victim() as target:
+    async with victim(PATIENT) as target:
         count = rounds(100_000, whole=2_500_000)
         await assert_shrugged_off(target, garbage(count, chance))
 
@@ -183,7 +186,7 @@ async def test_spoilt_initials_take_no_memory_and_keep_nobody_out() -> None:
     """X4, N6: 10,000 Initials with flipped bits or a missing end open nothing."""
     chance = random.Random(6)
     originals = await genuine_initials(20)
-    async with victim() as target:
+    async with victim(PATIENT) as target:
         await assert_shrugged_off(target, spoilt(originals, 10_000, chance))
 
 
