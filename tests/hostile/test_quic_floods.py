@@ -177,7 +177,7 @@ async def test_garbage_takes_no_memory_and_keeps_nobody_out() -> None:
     """X4, N6: random bytes at any rate grow nothing and open nothing."""
     chance = random.Random(4)
     async with victim(PATIENT) as target:
-        count = rounds(100_000, whole=2_500_000)
+        count = rounds(100_000, whole=3_000_000)
         await assert_shrugged_off(target, garbage(count, chance))
 
 
