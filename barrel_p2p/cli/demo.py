@@ -13,6 +13,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 from barrel_p2p.errors import BarrelError
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # One way out for all three: whatever was opened is closed, files are removed.
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(number, _interrupt)
     try:
         from barrel_p2p.cli.demo_run import DemoFailed, run
     except ImportError as error:
@@ -56,6 +57,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.json:
         print(f"Every hash matched at both ends. {report.seconds:.1f} s.")
     return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does at this moment: the loop's way out, or KeyboardInterrupt."""
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        handler(signal.SIGINT, frame)
+    else:  # SIGINT is ignored, as in a background job; this signal is not.
+        raise KeyboardInterrupt
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -109,15 +109,17 @@ class TcpLink(asyncio.Protocol, Link):
 
     def __init__(self) -> None:
         self._received: Received | None = None
+        self._transport: asyncio.Transport | None = None
         self._room = asyncio.Event()
         self._room.set()
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Protocol callback."""
-        self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
-        send, has_room = self._transport.write, self._room.is_set
+        stream = cast("asyncio.Transport", transport)
+        stream.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        self._transport = stream
+        send, has_room = stream.write, self._room.is_set
 
         def write(data: bytes | memoryview) -> bool:
             send(data)
@@ -155,8 +157,9 @@ class TcpLink(asyncio.Protocol, Link):
             raise PeerUnreachable("the TCP connection has ended")
 
     def close(self) -> None:
-        """Close the connection."""
-        self._transport.close()
+        """Close the connection, if there is one yet."""
+        if self._transport is not None:
+            self._transport.close()
 
     def _lost(self) -> asyncio.Future[str]:
         return self._closed

@@ -275,13 +275,15 @@ class _Dialler:
             try:
                 async with asyncio.timeout(self._work_s_max):
                     link = await open_link()
-                    result = await work(link)
+                    try:
+                        result = await work(link)
+                    finally:
+                        link.close()
             except TimeoutError:
                 text = f"{where} took over {self._work_s_max:.0f} s"
                 raise DemoFailed(text) from None
             except PeerUnreachable as error:
                 raise DemoFailed(f"{where}: {error}") from error
-            link.close()
             self._say.end(tell(result))
             results.append(result)
         tcp, quic = results
@@ -289,7 +291,12 @@ class _Dialler:
 
     async def _open_tcp(self) -> Link:
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(TcpLink, HOST, self._ready.tcp_port)
+        link = TcpLink()
+        try:
+            await loop.create_connection(lambda: link, HOST, self._ready.tcp_port)
+        except BaseException:
+            link.close()  # Cancelled in between, it may be connected already.
+            raise
         return link
 
 
