@@ -92,9 +92,7 @@ class EchoPeer:
 async def _drip(stream: Stream, count: int) -> None:
     for number in range(count):
         await stream.write(RECORD.pack(number, time.monotonic_ns()))
-        await asyncio.sleep(
-            DRIP_PAUSE_S
-        )  # not synchronisation: the pace of sending  # not synchronisation: a slow writer
+        await asyncio.sleep(DRIP_PAUSE_S)  # not synchronisation: a slow writer
     stream.finish()
 
 
