@@ -140,9 +140,7 @@ async def test_a_blocked_loop_keeps_its_connection_and_every_byte_sent_meanwhile
         got.extend(chunk)
         if not blocked_ns:
             blocked_ns.append(time.monotonic_ns())
-            time.sleep(
-                BLOCKED_S
-            )  # not synchronisation: the block is what is under test
+            time.sleep(BLOCKED_S)  # not synchronisation: it is under test
             blocked_ns.append(time.monotonic_ns())
         if fin:
             over.set_result(None)
