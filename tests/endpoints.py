@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ __all__ = [
     "HOST6",
     "Pair",
     "certificate",
+    "closed_ports",
     "drained",
     "echo",
     "endpoint",
@@ -52,6 +54,24 @@ def certificate() -> CertificateFiles:
 
 
 _KEEP: list[tempfile.TemporaryDirectory[str]] = []
+
+
+@contextmanager
+def closed_ports(count: int, host: str = HOST) -> Iterator[list[tuple[str, int]]]:
+    """Addresses that answer with ICMP, and that nobody else can bind meanwhile.
+
+    A connected socket holds each port and takes datagrams from its own peer alone.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with ExitStack() as stack:
+        held = [
+            stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            for _ in range(count)
+        ]
+        for one in held:
+            one.bind((host, 0))
+            one.connect((host, 9))
+        yield [one.getsockname()[:2] for one in held]
 
 
 async def within[T](awaitable: Awaitable[T], seconds: float = DEADLINE_S) -> T:

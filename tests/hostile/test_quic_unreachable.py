@@ -11,7 +11,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 
 import pytest
@@ -20,7 +20,16 @@ from barrel_p2p.carrier.endpoint import Endpoint
 from barrel_p2p.carrier.stream import Stream
 from barrel_p2p.errors import PeerUnreachable
 from barrel_p2p.quic.settings import EngineSettings
-from tests.endpoints import HOST, echo, endpoint, eventually, pair, stream_pair, within
+from tests.endpoints import (
+    HOST,
+    closed_ports,
+    echo,
+    endpoint,
+    eventually,
+    pair,
+    stream_pair,
+    within,
+)
 from tests.tools import raw_icmp_socket, rounds
 
 type Address = tuple[str, int]
@@ -35,23 +44,6 @@ ID_BYTES = 8
 SHORT_HEADER = b"\x40"
 LONG_HEADER = b"\xc0\0\0\0\x01" + bytes([ID_BYTES])
 PING_BYTES = 100
-
-
-@contextmanager
-def closed_ports(count: int) -> Iterator[list[Address]]:
-    """Addresses that answer with ICMP, and that nobody else can bind meanwhile.
-
-    A connected socket holds each port and takes datagrams from its own peer alone.
-    """
-    with ExitStack() as stack:
-        held = [
-            stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            for _ in range(count)
-        ]
-        for one in held:
-            one.bind((HOST, 0))
-            one.connect((HOST, 9))
-        yield [one.getsockname() for one in held]
 
 
 @contextmanager
