@@ -26,9 +26,11 @@ async def test_it_is_so_over_ipv6_and_from_a_wildcard_address() -> None:
     require_ipv6()
     for bound, host in ((HOST6, HOST6), ("::", HOST6), ("0.0.0.0", HOST)):
         async with endpoint(PATIENT, host=bound) as near:
-            with closed_ports(1, host) as [address]:
-                with pytest.raises(PeerUnreachable, match=ClosedBy.UNREACHABLE):
-                    await within(near.connect(*address))
+            with (
+                closed_ports(1, host) as [address],
+                pytest.raises(PeerUnreachable, match=ClosedBy.UNREACHABLE),
+            ):
+                await within(near.connect(*address))
 
 
 async def test_a_crowd_of_dead_ports_leaves_nothing_behind() -> None:
