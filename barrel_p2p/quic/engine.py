@@ -239,7 +239,8 @@ class Engine:
 
     def close_connection(self, handle: int, code: int, reason: str) -> None:
         """Tell the peer ``code`` and ``reason`` (cut at 127 bytes), then end it."""
-        raw = reason.encode(errors="replace")[: lib.BP_REASON_BYTES_MAX]
+        cut = reason.encode(errors="replace")[: lib.BP_REASON_BYTES_MAX]
+        raw = cut.decode(errors="ignore").encode()  # No half character at its end.
         lib.bp_connection_close(self._alive(), handle, code, raw)
         self.pump.schedule()
 
