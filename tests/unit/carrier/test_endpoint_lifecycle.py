@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -234,12 +235,13 @@ async def test_closing_twice_at_once_waits_for_the_one_close() -> None:
 
 
 async def test_a_close_does_not_wait_for_an_abandoned_dial() -> None:
-    async with endpoint() as mute, endpoint() as one:
+    patient = EngineSettings(handshake_timeout_ms=600_000)
+    async with endpoint() as mute, endpoint(patient) as one:
         address = mute.address
         asyncio.get_running_loop().remove_reader(mute._fd)  # It hears nothing.
         dial = asyncio.create_task(one.connect(*address))
         await eventually(lambda: bool(one.connections))
-        await within(one.close(drain=0.2))
+        await within(one.close(drain=600))
         with pytest.raises(PeerUnreachable):
             await within(dial)
 
@@ -269,6 +271,34 @@ async def test_whoever_waits_on_a_connection_learns_that_it_ended() -> None:
         assert isinstance(opened, Stream)
         assert near.released
         assert far.released
+
+
+@pytest.mark.every_loop
+async def test_nobody_complains_about_errors_that_only_cancelled_tasks_waited_for() -> (
+    None
+):
+    async with reports() as seen:
+        async with pair() as both:
+            near, _ = await stream_pair(both)
+            near.write_nowait(bytes(3_000_000))
+            waiting = [
+                asyncio.ensure_future(work)
+                for work in (
+                    near.wait_writable(),
+                    near.read(),
+                    both.dialled.accept_stream(),
+                    both.dialled.wait_closed(),
+                )
+            ]
+            await asyncio.sleep(0)
+            for work in waiting:
+                work.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            both.accepted.close(1)
+            await within(both.dialled.wait_closed())
+        del near, both, waiting, work
+        gc.collect()
+        assert seen == []
 
 
 async def test_a_peer_that_connects_and_closes_in_one_breath_is_no_error() -> None:

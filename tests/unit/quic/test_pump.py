@@ -205,6 +205,43 @@ def test_aborting_a_connection_inside_a_handler_silences_its_later_events() -> N
             theirs[1].write_nowait(b"late")
 
 
+def test_a_close_is_ours_though_the_peer_has_forgotten_the_connection() -> None:
+    """It answers our last data with a stateless reset, which comes before the end."""
+    with engines() as (near, far):
+        ours, _ = opened_streams(near, far, 1)
+        dialled = ours[0].connection
+        assert isinstance(dialled, Noted)
+        ours[0].write_nowait(bytes(200))
+        hand_over(near)
+        far.engine.abort_connection(far.accepted[0].handle)
+        near.engine.close_connection(dialled.handle, 0x66, "bye")
+        run_until(lambda: dialled.closed, far, near)
+        assert dialled.events[-1] == ("closed", LOCAL, 0x66)
+
+
+def test_a_write_beside_the_end_of_its_connection_blames_the_peer() -> None:
+    """The end is in the same batch, behind the event whose handler writes."""
+    with engines() as (near, far):
+        ours, theirs = opened_streams(near, far, 1)
+        others, lost = opened_streams(near, far, 1)
+        outcomes: list[BaseException] = []
+
+        def write_there(event: object) -> None:
+            try:
+                lost[0].write_nowait(b"x")
+            except PeerUnreachable as error:
+                outcomes.append(error)
+
+        theirs[0].react = write_there
+        ours[0].write_nowait(b"x")
+        hand_over(near)
+        near.engine.close_connection(others[0].connection.handle, 1, "")
+        near.engine.pump.flush()
+        far.engine.pump.wake()
+        assert len(outcomes) == 1
+        assert lost[0].released
+
+
 def test_a_refused_connection_object_is_survived_together_with_its_streams() -> None:
     with engines() as (near, far):
         refusal = RuntimeError("no room for another")
