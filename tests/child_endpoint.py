@@ -11,8 +11,6 @@ import dataclasses
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,18 +47,10 @@ class ChildEndpoint:
 
     async def ask(self, do: str, **arguments: object) -> Answer:
         """Have it do something; its answer."""
-        await self.tell(do, **arguments)
-        return await self.answer()
-
-    async def tell(self, do: str, **arguments: object) -> None:
-        """Have it do something, without waiting for the answer."""
         assert self.process.stdin is not None
         line = json.dumps({"do": do, **arguments}) + "\n"
         self.process.stdin.write(line.encode())
         await self.process.stdin.drain()
-
-    async def answer(self) -> Answer:
-        """The next answer that is due."""
         return await _line_of(self.process)
 
     async def kill(self) -> None:
@@ -160,17 +150,6 @@ class _Program:
                 *(self._endpoint.connect(host, port) for _ in range(batch))
             )
         return {"rss": rss_bytes()}
-
-    async def do_ends(self) -> Answer:
-        """How the connections, dialled and accepted, have ended."""
-        every = [*self._dialled, *self._accepted]
-        return {"ends": [c.how_closed and c.how_closed.by for c in every]}
-
-    async def do_block(self, seconds: float) -> None:
-        """Stall the whole loop: the thing under test, not a way to wait."""
-        deadline_s = time.monotonic() + seconds
-        while time.monotonic() < deadline_s:
-            threading.Event().wait(deadline_s - time.monotonic())
 
     async def do_close(self, drain: float = 1.0) -> None:
         await self._endpoint.close(drain=drain)

@@ -1,4 +1,4 @@
-"""A UDP relay in user space: it counts, withholds and drops what two sides exchange."""
+"""A UDP relay in user space: it keeps and drops what two sides exchange."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ class Relay:
         self._client: Address | None = None
         self._front = _Leg(self._from_client)
         self._back = _Leg(self._from_server)
-        self._held: list[bytes] | None = None
         self.pass_from: Callable[[Address], bool] = lambda address: True
         self.pass_up: Callable[[bytes], bool] = lambda data: True
         self.pass_down: Callable[[bytes], bool] = lambda data: True
@@ -61,16 +60,6 @@ class Relay:
     def black_hole(self) -> None:
         """From now on nothing passes in either direction."""
         self.pass_up = self.pass_down = lambda data: False
-
-    def hold(self) -> None:
-        """Keep what the client sends until ``release``."""
-        self._held = []
-
-    def release(self) -> None:
-        """Pass on, in one go, what was kept, and hold no more."""
-        held, self._held = self._held or [], None
-        for data in held:
-            self._send_up(data)
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -90,16 +79,9 @@ class Relay:
             return
         self._client = address
         self.up.append(data)
-        if not self.pass_up(data):
-            return
-        if self._held is not None:
-            self._held.append(data)
-        else:
-            self._send_up(data)
-
-    def _send_up(self, data: bytes) -> None:
-        assert self._back.transport is not None
-        self._back.transport.sendto(data, self._server)
+        if self.pass_up(data):
+            assert self._back.transport is not None
+            self._back.transport.sendto(data, self._server)
 
     def _from_server(self, data: bytes, address: Address) -> None:
         self.down.append(data)
