@@ -208,6 +208,18 @@ cdef Ref new_ref(str node, uint32_t creation):
     return made
 
 
+def check_node_name(node):
+    """``node`` itself, if it is a node name.
+
+    Args:
+        node: At most ``NODE_NAME_BYTES_MAX`` bytes, ``name@host`` in lower case.
+
+    Raises:
+        InvalidValue: It is no str, or no node name.
+    """
+    return _node_name(node)
+
+
 cdef inline uint64_t _mix(uint64_t state, uint64_t value) noexcept nogil:
     # MurmurHash3's finaliser. It is a permutation that nobody can steer who does not
     # know the state, and the state starts as the hash of a string.

@@ -15,6 +15,7 @@ from barrel_p2p.core._terms import (
     Atom,
     Pid,
     Ref,
+    check_node_name,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "Atom",
     "Pid",
     "Ref",
+    "check_node_name",
 ]
