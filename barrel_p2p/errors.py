@@ -11,24 +11,36 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AuthError",
+    "AuthModeMismatch",
+    "AuthTimeout",
     "BarrelError",
     "Busy",
     "ClockDrift",
     "ConfigError",
     "Conflict",
+    "CookieMismatch",
     "InvalidValue",
+    "KeyMismatch",
+    "KeypairMismatch",
     "MigrationDisabled",
     "MigrationsExhausted",
+    "NameMismatch",
     "NotConnected",
     "NotEncodable",
     "NotStarted",
     "PeerError",
+    "PeerTsSkew",
     "PeerUnreachable",
+    "RevokedKey",
+    "SignatureInvalid",
     "StorageError",
     "StreamClosed",
     "StreamReset",
     "UnavailableError",
+    "UntrustedKey",
     "UsageError",
+    "VersionMismatch",
     "WireError",
 ]
 
@@ -138,6 +150,93 @@ class ClockDrift(PeerError):
     code = "clock_drift"
 
 
+class VersionMismatch(PeerError):
+    """The two nodes have no version of the protocol in common."""
+
+    code = "version"
+
+
+class AuthError(PeerError):
+    """The handshake refused the peer, or the peer refused us."""
+
+    code = "auth"
+
+
+class UntrustedKey(AuthError):
+    """No key is pinned for the peer, and the trust mode is ``strict``."""
+
+    code = "untrusted_key"
+
+
+class KeyMismatch(AuthError):
+    """The peer showed another key than the one pinned for its name.
+
+    Args:
+        message: What happened, naming the node and both fingerprints if known.
+        pinned: SHA-256 of the pinned key, or None.
+        presented: SHA-256 of the key shown, or None.
+        hint: One line that says what to do next, or None.
+        peer: The node, or None.
+    """
+
+    code = "key_mismatch"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        pinned: bytes | None = None,
+        presented: bytes | None = None,
+        hint: str | None = None,
+        peer: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, peer=peer)
+        self.pinned = pinned
+        self.presented = presented
+
+
+class RevokedKey(AuthError):
+    """The name or the key was revoked here."""
+
+    code = "revoked_key"
+
+
+class SignatureInvalid(AuthError):
+    """The signature does not fit the peer's key and this handshake."""
+
+    code = "signature_invalid"
+
+
+class CookieMismatch(AuthError):
+    """The two nodes do not have the same cookie."""
+
+    code = "cookie"
+
+
+class NameMismatch(AuthError):
+    """Another node answered than the one that was dialled."""
+
+    code = "name_mismatch"
+
+
+class AuthModeMismatch(AuthError):
+    """One node wants a key where the other offers the cookie alone."""
+
+    code = "mode"
+
+
+class PeerTsSkew(AuthError):
+    """The clocks differ by more than ``auth_timestamp_window`` allows."""
+
+    code = "peer_ts_skew"
+
+
+class AuthTimeout(AuthError, TimeoutError):
+    """The handshake did not end within ``auth_handshake_timeout``."""
+
+    code = "auth_stream_timeout"
+
+
 class UnavailableError(BarrelError):
     """The cluster cannot answer now; a later retry may succeed."""
 
@@ -178,3 +277,9 @@ class StorageError(BarrelError):
     """A file could not be read or written, or its content is not valid."""
 
     code = "storage"
+
+
+class KeypairMismatch(StorageError):
+    """The private key of this node does not belong to its public key."""
+
+    code = "keypair_mismatch"
