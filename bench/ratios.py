@@ -10,7 +10,17 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["BARS", "OURS", "Bar", "Results", "bar_report", "medians", "ratios"]
+__all__ = [
+    "BARS",
+    "OURS",
+    "Bar",
+    "Results",
+    "bar_report",
+    "medians",
+    "ratios",
+    "rounded",
+    "values_of",
+]
 
 type Results = Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]]
 """Step name, then system name, to the figures of its samples."""
@@ -52,7 +62,7 @@ def medians(results: Results) -> dict[str, dict[str, dict[str, float]]]:
         for system, samples in systems.items():
             if samples:
                 found.setdefault(system, {})[step] = {
-                    key: _rounded(statistics.median(sample[key] for sample in samples))
+                    key: rounded(statistics.median(sample[key] for sample in samples))
                     for key in samples[0]
                 }
     return found
@@ -67,8 +77,8 @@ def ratios(results: Results) -> dict[str, float | None]:
         peer: str,
         pick: Callable[[Sequence[float]], float] = statistics.median,
     ) -> float | None:
-        ours = _values(results, step, OURS, key)
-        theirs = _values(results, step, peer, key)
+        ours = values_of(results, step, OURS, key)
+        theirs = values_of(results, step, peer, key)
         if not ours or not theirs:
             return None
         return statistics.median(ours) / pick(theirs)
@@ -90,15 +100,17 @@ def ratios(results: Results) -> dict[str, float | None]:
         "idle_conn_bytes": _larger_side(results),
     }
     return {
-        bar.key: None if (value := values[bar.key]) is None else _rounded(value)
+        bar.key: None if (value := values[bar.key]) is None else rounded(value)
         for bar in BARS
     }
 
 
-def bar_report(found: Mapping[str, float | None]) -> list[dict[str, object]]:
+def bar_report(
+    found: Mapping[str, float | None], bars: Sequence[Bar] = BARS
+) -> list[dict[str, object]]:
     """Each bar with its value and whether it passes: true, false, or None (unknown)."""
     report: list[dict[str, object]] = []
-    for bar in BARS:
+    for bar in bars:
         value = found.get(bar.key)
         for kind, limit in (("five runs", bar.five_runs), ("single", bar.single_run)):
             if limit is None:
@@ -119,12 +131,13 @@ def bar_report(found: Mapping[str, float | None]) -> list[dict[str, object]]:
     return report
 
 
-def _values(results: Results, step: str, system: str, key: str) -> list[float]:
+def values_of(results: Results, step: str, system: str, key: str) -> list[float]:
+    """One figure of every sample of a system in a step; empty if there is none."""
     return [sample[key] for sample in results.get(step, {}).get(system, ())]
 
 
 def _median(results: Results, step: str, key: str) -> float | None:
-    values = _values(results, step, OURS, key)
+    values = values_of(results, step, OURS, key)
     return statistics.median(values) if values else None
 
 
@@ -146,6 +159,6 @@ def _larger_side(results: Results) -> float | None:
     return max((side for side in sides if side is not None), default=None)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Four significant digits: more would pretend."""
     return float(f"{value:.4g}")

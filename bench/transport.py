@@ -13,49 +13,19 @@ import platform
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.child import Child, ChildFailed
-from bench.harness import (
-    FOREIGN_MAX,
-    Sample,
-    calib_ns,
-    cores,
-    emit_json,
-    foreign_summary,
-    sample_quiet,
-)
+from bench.child import Child
+from bench.harness import FOREIGN_MAX, calib_ns, emit_json, foreign_summary
 from bench.peers import PEERS, load
 from bench.peers.adapter import PHASES, Peer
 from bench.peers.certificate import Certificate
 from bench.ratios import bar_report, medians, ratios
+from bench.rounds import RETRIES_MAX, Run, Step, names_among, placement
 from bench.workload import Figures, Work
 
-__all__ = ["FULL", "QUICK", "Step", "main"]
-
-RETRIES_MAX = 20
-"""Samples of one run that may be repeated because others used the machine."""
-
-RETRIES_OF_ONE_MAX = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to measure and where the two processes run.
-
-    Attributes:
-        name: Key of the figures in the result.
-        work: What to do, for a system that does not ask for less (``Peer.share``).
-        cpus: Position of the server's and of the client's core among those we may
-            use; None leaves both to the scheduler.
-    """
-
-    name: str
-    work: Work
-    cpus: tuple[int, int] | None = None
-
+__all__ = ["FULL", "QUICK", "main"]
 
 FULL = (
     Step("rtt_pinned", Work("rtt", 10_000), (0, 0)),
@@ -78,60 +48,6 @@ QUICK = (
 )
 
 
-@dataclass
-class Run:
-    """Samples and failures gathered so far."""
-
-    certificates: Path
-    retries_left: int
-    samples: dict[str, dict[str, list[Sample[Figures]]]] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
-
-    def step(self, step: Step, peers: Sequence[type[Peer]], repeats: int) -> None:
-        """Take ``repeats`` samples of ``step`` of every peer that takes part in it."""
-        taken = self.samples.setdefault(step.name, {})
-        part = [peer for peer in peers if step.work.phase in peer.phases]
-        for round_number in range(repeats):
-            for peer in part:
-                where = f"{peer.name} {step.name}"
-                if where in self.errors:
-                    continue
-                _progress(f"{step.name} {round_number + 1}/{repeats} {peer.name}")
-                try:
-                    sample = self._sample(step, peer)
-                except ChildFailed as error:
-                    self.errors[where] = str(error)
-                    continue
-                taken.setdefault(peer.name, []).append(sample)
-
-    def _sample(self, step: Step, peer: type[Peer]) -> Sample[Figures]:
-        tries = 1 + min(RETRIES_OF_ONE_MAX, self.retries_left)
-        sample = sample_quiet(
-            lambda: measure(step, peer, self.certificates), tries=tries
-        )
-        self.retries_left -= sample.tries - 1
-        return sample
-
-    def results(self) -> dict[str, dict[str, list[Figures]]]:
-        """The figures alone, as ``bench.ratios`` wants them."""
-        return {
-            step: {
-                name: [sample.value for sample in samples]
-                for name, samples in systems.items()
-            }
-            for step, systems in self.samples.items()
-        }
-
-    def all_samples(self) -> list[Sample[Figures]]:
-        """Every sample of the run."""
-        return [
-            sample
-            for systems in self.samples.values()
-            for samples in systems.values()
-            for sample in samples
-        ]
-
-
 def measure(step: Step, peer: type[Peer], certificates: Path) -> Figures:
     """Run ``step`` once in a fresh server and a fresh client process.
 
@@ -143,7 +59,7 @@ def measure(step: Step, peer: type[Peer], certificates: Path) -> Figures:
     size = max(work.batch, work.size // share)
     common = [peer.name, work.phase, "--certificates", str(certificates)]
     common += ["--size", str(size), "--batch", str(work.batch)]
-    server_cpus, client_cpus = _placement(step)
+    server_cpus, client_cpus = placement(step)
     with Child(["-m", "bench.peers", "server", *common], cpus=server_cpus) as server:
         port = server.line()["port"]
         aim = ["--port", str(port), "--server-pid", str(server.pid)]
@@ -152,22 +68,18 @@ def measure(step: Step, peer: type[Peer], certificates: Path) -> Figures:
             return {key: float(str(value)) for key, value in client.line().items()}
 
 
-def _placement(step: Step) -> tuple[list[int] | None, list[int] | None]:
-    if step.cpus is None:
-        return None, None
-    available = cores()
-    server, client = (available[index % len(available)] for index in step.cpus)
-    return [server], [client]
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for and print it."""
     args = _parser().parse_args(argv)
     steps = [s for s in (QUICK if args.quick else FULL) if s.work.phase in args.only]
     calib = calib_ns()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
-        run = Run(Path(directory), retries_left=0 if args.quick else RETRIES_MAX)
-        Certificate(run.certificates).create()
+        certificates = Path(directory)
+        Certificate(certificates).create()
+        run = Run[type[Peer]](
+            lambda step, peer: measure(step, peer, certificates),
+            retries_left=0 if args.quick else RETRIES_MAX,
+        )
         peers = _load_all(args.peers, run.errors)
         for step in steps:
             run.step(step, peers, args.repeats)
@@ -190,26 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--only",
-        type=lambda text: _names(text, PHASES),
+        type=names_among(PHASES),
         default=PHASES,
         help=f"phases, of {','.join(PHASES)}",
     )
     parser.add_argument(
         "--peers",
-        type=lambda text: _names(text, PEERS),
+        type=names_among(PEERS),
         default=PEERS,
         help=f"systems, of {','.join(PEERS)}",
     )
     parser.add_argument("--repeats", type=int, default=3, help="samples of each")
     return parser
-
-
-def _names(text: str, known: Sequence[str]) -> tuple[str, ...]:
-    wanted = [name for name in text.split(",") if name]
-    for name in wanted:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(known)}")
-    return tuple(name for name in known if name in wanted)
 
 
 def _load_all(names: Iterable[str], errors: dict[str, str]) -> list[type[Peer]]:
@@ -222,7 +126,9 @@ def _load_all(names: Iterable[str], errors: dict[str, str]) -> list[type[Peer]]:
     return peers
 
 
-def _result(run: Run, calib: int, args: argparse.Namespace) -> dict[str, object]:
+def _result(
+    run: Run[type[Peer]], calib: int, args: argparse.Namespace
+) -> dict[str, object]:
     results = run.results()
     found = ratios(results)
     samples = run.all_samples()
@@ -277,12 +183,6 @@ def table(result: Mapping[str, object]) -> str:
         lines.append(f"  {bar['key']:28} {value:>8}  {want:24} {passes}")
     lines += [f"\nfailed: {where}: {error}" for where, error in errors.items()]
     return "\n".join(lines) + "\n"
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":
