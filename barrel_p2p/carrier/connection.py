@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+from barrel_p2p.carrier.inbound import FrameSink, InboundStream
 from barrel_p2p.carrier.stream import WRITE_BYTES, Stream
 from barrel_p2p.errors import InvalidValue, NotConnected, PeerUnreachable
 from barrel_p2p.quic.pump import CODE_MAX, RawConnection, RawStream
+from barrel_p2p.wire.limits import FRAME_BYTES_MAX
 
 if TYPE_CHECKING:
     from barrel_p2p.quic.engine import Engine, PathStats
@@ -46,6 +48,9 @@ class ClosedBy(StrEnum):
     HANDSHAKE = "handshake"
 
 
+_ACCEPTOR_OPENED = 0x1  # bits of a stream id (RFC 9000, 2.1)
+_ONE_WAY = 0x2
+
 _BY_NUMBER = [ClosedBy.LOCAL, *ClosedBy]
 
 
@@ -71,6 +76,11 @@ class Connection(RawConnection):
 
     Attributes:
         dialled: Whether we opened it.
+        sink: When set, each one-way stream that the peer opens from now on becomes an
+            ``InboundStream`` of it, and ``accept_stream`` does not see it.
+        frame_bytes_max: Greatest frame on such a stream.
+        peer: Whom its errors blame.
+        on_closed: Called once, from the loop's callback, when the connection is over.
     """
 
     # A node holds many of these, most of them idle.
@@ -89,10 +99,18 @@ class Connection(RawConnection):
         "_unread",
         "_up",
         "dialled",
+        "frame_bytes_max",
+        "on_closed",
+        "peer",
+        "sink",
     )
 
     def __init__(self, engine: Engine, *, dialled: bool) -> None:
         self.dialled = dialled
+        self.sink: FrameSink | None = None
+        self.frame_bytes_max: int = FRAME_BYTES_MAX
+        self.peer: str | None = None
+        self.on_closed: Callable[[Closed], None] | None = None
         self._remote: tuple[str, int] | None = None
         self._on_stream: Callable[[Stream], None] | None = None
         self._engine = engine
@@ -285,8 +303,19 @@ class Connection(RawConnection):
         self._moved = asyncio.get_running_loop().create_future()
         return await asyncio.shield(self._moved)
 
-    def make_stream(self, handle: int, stream_id: int) -> Stream:
+    def make_stream(self, handle: int, stream_id: int) -> RawStream:
         """Engine callback."""
+        if self.sink is not None and stream_id & _ONE_WAY:
+            by_peer = bool(stream_id & _ACCEPTOR_OPENED) == self.dialled
+            if by_peer:
+                return InboundStream(
+                    self,
+                    handle,
+                    stream_id,
+                    self.sink,
+                    self.frame_bytes_max,
+                    self.peer,
+                )
         return Stream(self, handle, stream_id, self._piece_bytes)
 
     def connected(self) -> None:
@@ -298,6 +327,8 @@ class Connection(RawConnection):
 
     def stream_opened(self, stream: RawStream) -> None:
         """Engine callback."""
+        if isinstance(stream, InboundStream):
+            return
         opened = cast("Stream", stream)
         if self._on_stream is not None:
             self._on_stream(opened)
@@ -340,6 +371,9 @@ class Connection(RawConnection):
                 )
                 waiting.exception()  # Whoever asked may have given up waiting.
         self._wake_stream_waiters()
+        if self.on_closed is not None:
+            on_closed, self.on_closed = self.on_closed, None
+            on_closed(closed)
 
     def path_changed(self, path_id: int, moved: bool) -> None:
         """Engine callback."""

@@ -11,6 +11,7 @@ import asyncio
 import secrets
 import socket
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -44,6 +45,7 @@ class Endpoint:
         self._forget = self._live.discard
         self._accepted: deque[Connection] = deque()
         self._accept_waiters: deque[asyncio.Future[None]] = deque()
+        self._on_accept: Callable[[Connection], None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None  # since close() has begun
 
@@ -105,6 +107,21 @@ class Endpoint:
         """Connections that are open or being opened."""
         return frozenset(self._live)
 
+    @property
+    def on_accept(self) -> Callable[[Connection], None] | None:
+        """When set, called with every connection a peer opens, as soon as it is up.
+
+        The call comes from the loop's callback, before any byte of the connection's
+        streams. Connections that were waiting for ``accept`` are handed over at once.
+        """
+        return self._on_accept
+
+    @on_accept.setter
+    def on_accept(self, handler: Callable[[Connection], None] | None) -> None:
+        self._on_accept = handler
+        while handler is not None and self._accepted:
+            handler(self._accepted.popleft())
+
     def stats(self) -> EngineStats:
         """Totals of datagrams and bytes, and what is held now."""
         return self._alive().stats()
@@ -127,6 +144,38 @@ class Endpoint:
         """
         self._alive().unbind(socket)
 
+    async def numeric_address(self, host: str, port: int) -> str:
+        """The numeric address that a dial of ``host`` would go to.
+
+        Args:
+            host: A numeric address, or a name to resolve.
+            port: UDP port, for the resolver.
+
+        Raises:
+            PeerUnreachable: There is no such host in the family that is bound.
+            NotStarted: The endpoint is closed.
+        """
+        return await self._resolve(host, port)
+
+    def dial(self, host: str, port: int) -> Connection:
+        """Start a handshake; ``Connection.wait_connected`` tells how it went.
+
+        Args:
+            host: A numeric address.
+            port: UDP port.
+
+        Raises:
+            InvalidValue: No address, or of a family that is not bound.
+            UnavailableError: ``connections_max`` is reached.
+            NotStarted: The endpoint is closed.
+        """
+        engine = self._alive()
+        connection = Connection(engine, dialled=True)
+        engine.dial(connection, host, port)
+        connection._remote = (host, port)
+        self._track(connection)
+        return connection
+
     async def connect(
         self, host: str, port: int, *, timeout: float | None = None
     ) -> Connection:
@@ -142,23 +191,23 @@ class Endpoint:
             UnavailableError: ``connections_max`` is reached.
             NotStarted: The endpoint is closed.
         """
-        engine = self._alive()
-        connection = Connection(engine, dialled=True)
+        self._alive()
+        connection: Connection | None = None
         try:
             async with asyncio.timeout(timeout):
                 numeric = await self._resolve(host, port)
-                engine.dial(connection, numeric, port)
-                connection._remote = (numeric, port)
-                self._track(connection)
+                connection = self.dial(numeric, port)
                 await connection.wait_connected()
         except TimeoutError:
-            connection.abort()
+            if connection is not None:
+                connection.abort()
             raise PeerUnreachable(
                 f"no answer from {host} port {port} within {timeout} s",
                 peer=f"{host}:{port}",
             ) from None
         except asyncio.CancelledError:
-            connection.abort()
+            if connection is not None:
+                connection.abort()
             raise
         except PeerUnreachable as error:
             error.peer = f"{host}:{port}"
@@ -183,6 +232,14 @@ class Endpoint:
                 if self._accepted:  # This waiter's turn, which it cannot take.
                     self._wake_accept_waiter()
                 raise
+
+    async def wait_drained(self) -> None:
+        """Wait until all that was written on every connection is acknowledged.
+
+        Raises:
+            NotStarted: The endpoint is closed.
+        """
+        await self._wait_drained(self._alive())
 
     async def close(self, *, drain: float = 1.0) -> None:
         """Send what is queued, close every connection, free the port. Idempotent.
@@ -223,10 +280,11 @@ class Endpoint:
         await self.close()
 
     async def _wait_drained(self, engine: Engine) -> None:
-        self._drained = self._loop.create_future()
+        if self._drained is None or self._drained.done():
+            self._drained = self._loop.create_future()
         engine.pump.set_after_wake(self._check_drained)
         self._check_drained()
-        await self._drained
+        await asyncio.shield(self._drained)
 
     def _check_drained(self) -> None:
         if self._drained is None or self._drained.done():
@@ -247,6 +305,8 @@ class Endpoint:
         for connection in list(self._live):
             connection.finish(1, 0, 0, 0)
         engine.close()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
         self._accepted.clear()
         while self._accept_waiters:
             self._wake_accept_waiter()
@@ -262,6 +322,9 @@ class Endpoint:
         return connection
 
     def _on_accepted(self, connection: Connection) -> None:
+        if self._on_accept is not None:
+            self._on_accept(connection)
+            return
         if len(self._accepted) >= ACCEPT_MAX:
             # Those that have come and gone must not keep others out.
             self._accepted = deque(c for c in self._accepted if not c.closed)
