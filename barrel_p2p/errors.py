@@ -16,6 +16,7 @@ __all__ = [
     "AuthTimeout",
     "BarrelError",
     "Busy",
+    "CallTimeout",
     "ClockDrift",
     "ConfigError",
     "Conflict",
@@ -26,12 +27,15 @@ __all__ = [
     "MigrationDisabled",
     "MigrationsExhausted",
     "NameMismatch",
+    "NoProc",
     "NotConnected",
     "NotEncodable",
     "NotStarted",
+    "Overloaded",
     "PeerError",
     "PeerTsSkew",
     "PeerUnreachable",
+    "RemoteError",
     "RevokedKey",
     "SignatureInvalid",
     "StorageError",
@@ -237,6 +241,33 @@ class AuthTimeout(AuthError, TimeoutError):
     code = "auth_stream_timeout"
 
 
+class RemoteError(PeerError):
+    """The function or server that was called raised.
+
+    Args:
+        message: What it said.
+        remote_type: The name of the exception's class there.
+        remote_traceback: Its traceback, as text.
+        hint: One line that says what to do next, or None.
+        peer: The node it runs on.
+    """
+
+    code = "remote_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remote_type: str = "",
+        remote_traceback: str = "",
+        hint: str | None = None,
+        peer: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, peer=peer)
+        self.remote_type = remote_type
+        self.remote_traceback = remote_traceback
+
+
 class UnavailableError(BarrelError):
     """The cluster cannot answer now; a later retry may succeed."""
 
@@ -259,6 +290,24 @@ class Busy(UnavailableError, BlockingIOError):
     """A bounded queue is full and the caller asked not to wait."""
 
     code = "would_block"
+
+
+class Overloaded(UnavailableError):
+    """The other side has as much of this work as it takes."""
+
+    code = "overloaded"
+
+
+class NoProc(UnavailableError, LookupError):
+    """There is no such process, or no process of that name."""
+
+    code = "noproc"
+
+
+class CallTimeout(UnavailableError, TimeoutError):
+    """A call got no answer before its deadline."""
+
+    code = "timeout"
 
 
 class MigrationDisabled(UnavailableError):
