@@ -51,7 +51,9 @@ from barrel_p2p.errors import (
 if TYPE_CHECKING:
     from barrel_p2p.auth.certs import ensure_certificate
     from barrel_p2p.carrier.endpoint import Endpoint
+    from barrel_p2p.config import Config
     from barrel_p2p.core.hlc import HLC, Timestamp
+    from barrel_p2p.core.names import Address, NodeReference
     from barrel_p2p.core.terms import Atom, Pid, Ref
     from barrel_p2p.quic.settings import EngineSettings
 else:
@@ -63,6 +65,10 @@ else:
                 from barrel_p2p.core import hlc as room
             elif name in ("Atom", "Pid", "Ref"):
                 from barrel_p2p.core import terms as room
+            elif name in ("Address", "NodeReference"):
+                from barrel_p2p.core import names as room
+            elif name == "Config":
+                from barrel_p2p import config as room
             elif name == "ensure_certificate":
                 from barrel_p2p.auth import certs as room
             elif name == "EngineSettings":
@@ -84,6 +90,7 @@ else:
 
 __all__ = [
     "HLC",
+    "Address",
     "Atom",
     "AuthError",
     "AuthModeMismatch",
@@ -92,6 +99,7 @@ __all__ = [
     "Busy",
     "CallTimeout",
     "ClockDrift",
+    "Config",
     "ConfigError",
     "Conflict",
     "CookieMismatch",
@@ -104,6 +112,7 @@ __all__ = [
     "MigrationsExhausted",
     "NameMismatch",
     "NoProc",
+    "NodeReference",
     "NotConnected",
     "NotEncodable",
     "NotStarted",
