@@ -1,6 +1,8 @@
-"""Who a node is, and how it proves it.
+"""Who a node is, and how it proves it to another.
 
-In:   names, key files, certificates.
-Out:  the transport certificate (identity keys and the handshake follow).
-From: RFC 5280; Barrel P2P documentation, "Authentication".
+In:   key files, pins, the cookie; messages of the peer's auth stream, with times.
+Out:  messages for ours; StorePin, AskWanted; in the end Admitted or Refused.
+      Besides: the transport's certificate.
+From: RFC 8032, RFC 9106, RFC 5280; Krawczyk, "SIGMA", CRYPTO 2003; Barrel P2P
+      documentation, "Authentication".
 """
