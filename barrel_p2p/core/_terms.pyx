@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 cimport cython
 
-from barrel_p2p.errors import InvalidValue
+from barrel_p2p.errors import InvalidValue, NotStarted
 
 ATOM_CHARS_MAX = ATOM_CHARS
 NODE_NAME_BYTES_MAX = NODE_NAME_BYTES
@@ -22,6 +22,9 @@ _NODE_NAME_HINT = (
     "a node name is name@host; both parts are made of a-z 0-9 _ . - and "
     "neither starts with '.' or '-' or ends with '.'"
 )
+
+# What a pid can do, once something runs that can do it. See set_verbs().
+cdef object _verbs = None
 
 # Set while new_atom(), new_pid() or new_ref() call a constructor without arguments.
 cdef bint _caller_fills = False
@@ -89,6 +92,55 @@ cdef class Pid:
         self.node = _node_name(node)
         self.id = _unsigned("id", id, 64)
         self.creation = <uint32_t>_unsigned("creation", creation, 32)
+
+    def is_local(self):
+        """Whether it is a process of the running code's node, in this life of it."""
+        return _started().is_local(self)
+
+    def send(self, message):
+        """Send ``message``; await the result, which waits only for room.
+
+        What is sent to a process that is gone is dropped. Messages between two processes
+        keep their order while the channel lives.
+
+        Raises:
+            NotEncodable: ``message`` has no form on the wire.
+            PeerUnreachable: There is no channel to the node, and none can be opened.
+            NotStarted: No node runs here, or several do and this code belongs to none.
+        """
+        return _started().send(self, message)
+
+    def send_nowait(self, message):
+        """Send ``message`` without waiting or dialling.
+
+        Raises:
+            Busy: There is no room; ``message`` was not sent.
+            NotConnected: There is no channel to the node.
+            NotEncodable: ``message`` has no form on the wire.
+        """
+        _started().send_nowait(self, message)
+
+    def call(self, request, *, timeout=5.0):
+        """Ask for an answer, and await it for ``timeout`` seconds (None: for ever).
+
+        Cancelling it, or its timeout, cancels the work on the other side.
+
+        Raises:
+            CallTimeout: No answer came in time.
+            NoProc: The process is gone.
+            PeerUnreachable: The channel is down, or cannot be opened.
+            RemoteError: The process answered with an error.
+            NotEncodable: ``request`` has no form on the wire.
+        """
+        return _started().call(self, request, timeout)
+
+    def cast(self, request):
+        """Send a request that wants no answer; as ``send``."""
+        return _started().cast(self, request)
+
+    def exit(self, reason="normal"):
+        """Send an exit signal, as Erlang's ``exit/2``; await the result."""
+        return _started().exit(self, reason)
 
     def __eq__(self, other):
         if type(other) is not Pid:
@@ -167,6 +219,18 @@ cdef class Ref:
 
     def __reduce__(self):
         return Ref, (self.node, self.creation, self.words)
+
+
+def set_verbs(verbs):
+    """Let pids act through ``verbs``. For the runtime, which stands above this room."""
+    global _verbs
+    _verbs = verbs
+
+
+cdef object _started():
+    if _verbs is None:
+        raise NotStarted("no node runs in this process")
+    return _verbs
 
 
 cdef Atom new_atom(str name):

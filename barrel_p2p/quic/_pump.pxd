@@ -63,9 +63,11 @@ cdef class Pump:
     cdef object on_error
     cdef object accept
     cdef object after_wake
+    cdef object after_dispatch
     cdef list streams      # by the index in the handle
     cdef list connections  # by the index in the handle
     cdef bint dispatching
+    cdef bint sending_later  # the running callback ends with a send
     cdef bint scheduled
     cdef size_t unsent     # bytes written since the last send
     cdef int64_t woken_ns

@@ -68,6 +68,7 @@ cdef class Pump:
         self.on_error = on_error
         self.accept = accept
         self.after_wake = None
+        self.after_dispatch = None
         self.streams = []
         self.connections = []
 
@@ -75,12 +76,21 @@ cdef class Pump:
         """Forget the engine: every later call raises or does nothing."""
         self.engine = NULL
         self.after_wake = None
+        self.after_dispatch = None
         self.streams.clear()
         self.connections.clear()
 
     def set_after_wake(self, after_wake):
         """Call ``after_wake()`` at the end of each wake-up, or not at all (None)."""
         self.after_wake = after_wake
+
+    def set_after_dispatch(self, after_dispatch):
+        """Call ``after_dispatch()`` when a batch of events was delivered, or nothing (None).
+
+        The received bytes are given back by then, so it may run anything. What it writes
+        is sent with the batch's acknowledgements.
+        """
+        self.after_dispatch = after_dispatch
 
     def attach(self, RawConnection connection, uint64_t handle):
         """Tie ``connection`` to the engine's handle for it."""
@@ -125,7 +135,7 @@ cdef class Pump:
 
     def schedule(self):
         """Flush once the running callback has returned."""
-        if not self.scheduled and not self.dispatching and self.engine != NULL:
+        if not self.scheduled and not self.sending_later and self.engine != NULL:
             self.scheduled = True
             self.call_soon(self.flush)
 
@@ -133,7 +143,7 @@ cdef class Pump:
         if self.dispatching:
             return 0  # The wake-up that delivers also sends.
         self.unsent += length
-        if not self.scheduled:
+        if not self.scheduled and not self.sending_later:
             self.scheduled = True
             self.call_soon(self.flush)
         if self.unsent >= UNSENT_MAX:
@@ -149,7 +159,7 @@ cdef class Pump:
         cdef object interrupt = None
         if self.dispatching:
             return 0
-        self.dispatching = True
+        self.dispatching = self.sending_later = True
         try:
             while self.engine != NULL:
                 events = self.hot.events(self.engine, &count)
@@ -167,6 +177,13 @@ cdef class Pump:
             self.dispatching = False
             if self.engine != NULL:
                 self.hot.consume(self.engine)
+        try:
+            if self.after_dispatch is not None:
+                self.after_dispatch()
+        except BaseException as error:
+            interrupt = error
+        finally:
+            self.sending_later = False
         if interrupt is not None:
             self.schedule()  # What the handlers wrote must not wait for the next packet.
             raise interrupt

@@ -44,6 +44,8 @@ class Kind(IntEnum):
     DOWN = 13
     RPC = 14
     BYE = 15
+    PAUSE = 16
+    RESUME = 17
     MIGRATE_PLEASE = 72
 
 
