@@ -68,7 +68,7 @@ else:
             elif name in ("Address", "NodeReference"):
                 from barrel_p2p.core import names as room
             elif name == "Config":
-                from barrel_p2p import config as room
+                import barrel_p2p.config as room
             elif name == "ensure_certificate":
                 from barrel_p2p.auth import certs as room
             elif name == "EngineSettings":
