@@ -30,12 +30,32 @@ OURS = "barrel"
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A limit on one ratio: for the median of five runs, and for any single run."""
+    """A limit on one ratio: for the median of five runs, and for any single run.
+
+    Attributes:
+        key: The ratio.
+        at_least: Whether it must not be below the limit; else, not above.
+        five_runs: The limit for the median of five runs, if there is one.
+        single_run: The limit for any single run, if there is one.
+        strictly: Whether a ratio at the very limit misses it.
+    """
 
     key: str
     at_least: bool
     five_runs: float | None
     single_run: float | None
+    strictly: bool = False
+
+    @property
+    def comparison(self) -> str:
+        """``<``, ``<=``, ``>=`` or ``>``."""
+        return (">" if self.at_least else "<") + ("" if self.strictly else "=")
+
+    def is_met(self, value: float, limit: float) -> bool:
+        """Whether ``value`` keeps to ``limit``."""
+        if value == limit:
+            return not self.strictly
+        return (value > limit) == self.at_least
 
 
 BARS = (
@@ -117,12 +137,12 @@ def bar_report(
                 continue
             passes = None
             if value is not None:
-                passes = value >= limit if bar.at_least else value <= limit
+                passes = bar.is_met(value, limit)
             report.append(
                 {
                     "key": bar.key,
                     "for": kind,
-                    "op": ">=" if bar.at_least else "<=",
+                    "op": bar.comparison,
                     "limit": limit,
                     "value": value,
                     "pass": passes,
