@@ -37,6 +37,7 @@ __all__ = [
     "PeerUnreachable",
     "RemoteError",
     "RevokedKey",
+    "RingSizeMismatch",
     "SignatureInvalid",
     "StorageError",
     "StreamClosed",
@@ -266,6 +267,12 @@ class RemoteError(PeerError):
         super().__init__(message, hint=hint, peer=peer)
         self.remote_type = remote_type
         self.remote_traceback = remote_traceback
+
+
+class RingSizeMismatch(PeerError):
+    """The peer divides the cluster into another number of partitions."""
+
+    code = "ring_size_mismatch"
 
 
 class UnavailableError(BarrelError):

@@ -266,6 +266,19 @@ class Connection(RawConnection):
         if not self.closed and self.handle:
             self._engine.close_connection(self.handle, code, reason)
 
+    def close_after(self, seconds: float, code: int = 0, reason: str = "") -> None:
+        """Close, once the peer has had ``seconds`` to read what was written and close.
+
+        Whoever gets the last word, such as a refusal, closes as soon as it has read it.
+        """
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds, self.close, code, reason)
+        self.call_when_closed(timer.cancel)
+
+    def call_when_closed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` soon after the connection is over, or soon if it is."""
+        self._down.add_done_callback(lambda _: callback())
+
     def abort(self) -> None:
         """End the connection without a word to the peer."""
         if not self.closed and self.handle:

@@ -29,7 +29,11 @@ class _Holder(Protocol):
 
 
 class Stream(RawStream):
-    """One stream of a ``Connection``. One task may read while another one writes."""
+    """One stream of a ``Connection``. One task may read while another one writes.
+
+    Attributes:
+        on_stop: When set, called with the peer's code once it has stopped reading.
+    """
 
     __slots__ = (
         "__weakref__",
@@ -43,6 +47,7 @@ class Stream(RawStream):
         "_room",
         "_unread",
         "_write_error",
+        "on_stop",
     )
 
     def __init__(
@@ -55,6 +60,7 @@ class Stream(RawStream):
         super().__init__(connection, handle, stream_id)
         self._piece_bytes = piece_bytes
         self._on_data: DataHandler | None = None
+        self.on_stop: Callable[[int], None] | None = None
         self._chunks: deque[bytes] = deque()
         self._at_end = False
         self._readable: asyncio.Future[None] | None = None
@@ -250,6 +256,8 @@ class Stream(RawStream):
                 error_code=error_code,
             )
         self._fail_room()
+        if self.on_stop is not None:
+            self.on_stop(error_code)
 
     def stream_released(self) -> None:
         """Engine callback."""

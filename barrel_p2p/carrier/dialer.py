@@ -1,0 +1,424 @@
+"""Dials: one a peer, however many wait for it.
+
+A dial lives as long as somebody waits. It ends when a channel to the peer comes up,
+from this dial or because the peer's own was faster. Two nodes that dial each other at
+once both come here: whoever is told ``duplicate`` waits a moment for the other's.
+
+Bounded by ``DIALS_MAX``, ``CONNECT_OPTIONS_MAX`` and ``ADDRESSES_MAX``.
+
+Source: docs/reference/wire.md, "Two dials at once".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from barrel_p2p.carrier.admission import Admission
+from barrel_p2p.carrier.connection import CODE_BUSY, Closed, ClosedBy
+from barrel_p2p.carrier.report import ConnectReport
+from barrel_p2p.errors import (
+    BarrelError,
+    Busy,
+    InvalidValue,
+    NotStarted,
+    PeerUnreachable,
+    UnavailableError,
+)
+
+if TYPE_CHECKING:
+    from barrel_p2p.auth.machine import PeerIdentity
+    from barrel_p2p.carrier.admission import Gate
+    from barrel_p2p.carrier.channel import Channel
+    from barrel_p2p.carrier.connection import Connection
+    from barrel_p2p.carrier.endpoint import Endpoint
+    from barrel_p2p.core.names import NodeReference
+
+__all__ = [
+    "ADDRESSES_MAX",
+    "CONNECT_OPTIONS_MAX",
+    "DIALS_MAX",
+    "ConnectOptions",
+    "Dial",
+    "Dialer",
+    "Resolve",
+    "Resolved",
+]
+
+DIALS_MAX: Final = 1_024
+"""Peers that are being dialled at the same time."""
+
+ADDRESSES_MAX: Final = 16
+"""Addresses of one peer that a dial tries."""
+
+CONNECT_OPTIONS_MAX: Final = 1_024
+"""Peers for which options of their next dial are kept."""
+
+_DUPLICATE_WAIT_S: Final = 1.0  # for the peer's own dial, before we try again
+_BUSY_WAIT_S: Final = (0.1, 0.2, 0.4, 0.8, 1.0)
+
+
+class Resolved(NamedTuple):
+    """Where a node may be, best first, and how that was found out, for people."""
+
+    addresses: list[tuple[str, int]]
+    explanation: str
+
+
+type Resolve = Callable[[NodeReference], Awaitable[Resolved]]
+type MakeChannel = Callable[[Connection, PeerIdentity], Channel]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectOptions:
+    """What the next dial of a peer does differently.
+
+    Args:
+        remote: Host and port to dial instead of the peer's own, such as a relay's.
+    """
+
+    remote: tuple[str, int] | None = None
+
+
+class _Deferred(Exception):
+    """The peer's own dial may be about to succeed."""
+
+
+class _TurnedAway(Exception):
+    """Too many others wait for admission over there."""
+
+
+class Dial:
+    """One dial in progress.
+
+    Attributes:
+        reference: Whom it is for.
+        report: Its steps.
+        step: The step it is at.
+    """
+
+    def __init__(self, reference: NodeReference) -> None:
+        self.reference = reference
+        self.report = ConnectReport(str(reference))
+        self.step = "resolve"
+        self.waiters = 0
+        self.connection: Connection | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.future: asyncio.Future[Channel] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self.future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._gave_way = False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the QUIC handshake of the present attempt is done."""
+        return self.connection is not None and self.connection.is_up
+
+    @property
+    def gave_way(self) -> bool:
+        """Whether the present attempt was given up for the peer's own dial."""
+        return self._gave_way
+
+    def give_way(self) -> None:
+        """Give up the present attempt: the peer's own dial is further."""
+        self._gave_way = True
+        if self.connection is not None:
+            self.connection.abort()
+
+    def begin(self) -> None:
+        """Another attempt."""
+        self._gave_way = False
+        self.connection = None
+        self.step = "resolve"
+        self.report.begin()
+
+    def passed(self, text: str, *, then: str) -> None:
+        """The present step is done; ``then`` is the next one."""
+        self.report.ok(self.step, text)
+        self.step = then
+
+
+class Dialer:
+    """All dials of a node.
+
+    Args:
+        endpoint: Dials leave from its first socket.
+        gate: For the handshake.
+        resolve: Where a node may be.
+        make_channel: Called with a connection on which both sides have said OK.
+        handshake_timeout_ms: For everything between TLS and the peer's SESSION.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        gate: Gate,
+        resolve: Resolve,
+        make_channel: MakeChannel,
+        *,
+        handshake_timeout_ms: int,
+    ) -> None:
+        self._endpoint = endpoint
+        self._gate = gate
+        self._resolve = resolve
+        self._make_channel = make_channel
+        self._timeout_s = handshake_timeout_ms / 1_000
+        self._dials: dict[str, Dial] = {}
+        self._options: dict[str, ConnectOptions] = {}
+        self._closed = False
+
+    # One-shot options of the next dial of a node.
+
+    def set_connect_options(self, name: str, options: ConnectOptions) -> None:
+        """Use ``options`` for the next attempt to dial ``name``, and only for that.
+
+        Raises:
+            Busy: Options are kept for ``CONNECT_OPTIONS_MAX`` other nodes.
+        """
+        if name not in self._options and len(self._options) >= CONNECT_OPTIONS_MAX:
+            raise Busy(
+                f"connect options are kept for CONNECT_OPTIONS_MAX="
+                f"{CONNECT_OPTIONS_MAX} nodes that were not dialled since",
+                hint="clear those that are not needed",
+            )
+        self._options[name] = options
+
+    def get_connect_options(self, name: str) -> ConnectOptions | None:
+        """The options that the next dial of ``name`` will use, if there are any."""
+        return self._options.get(name)
+
+    def clear_connect_options(self, name: str) -> None:
+        """Forget the options of ``name``. Idempotent."""
+        self._options.pop(name, None)
+
+    # Dials.
+
+    def pending(self, name: str) -> Dial | None:
+        """The dial of ``name`` in progress."""
+        return self._dials.get(name)
+
+    async def connect(self, reference: NodeReference, timeout: float | None) -> Channel:
+        """Wait for a channel to come up, dialling if nobody does yet.
+
+        Raises:
+            PeerUnreachable, PeerError, UnavailableError: There is none; the report of
+                the dial hangs on it.
+            NotStarted: The channels are being closed.
+        """
+        dial = self._dials.get(reference.name) or self._start(reference)
+        dial.waiters += 1
+        patience = asyncio.timeout(timeout)
+        try:
+            async with patience:
+                return await asyncio.shield(dial.future)
+        except TimeoutError:
+            if not patience.expired():
+                raise  # AuthTimeout is one too.
+            raise _gave_up(dial, timeout) from None
+        finally:
+            dial.waiters -= 1
+            if dial.waiters == 0 and not dial.future.done():
+                self._drop(dial)
+
+    def settle(self, channel: Channel) -> None:
+        """``channel`` has come up: whoever waits for its node has it."""
+        dial = self._dials.pop(channel.name, None)
+        if dial is None:
+            return
+        if not dial.future.done():
+            dial.future.set_result(channel)
+        if dial.task is not None and dial.connection is not channel.connection:
+            dial.task.cancel()
+
+    async def close(self) -> None:
+        """End all dials. Whoever waits gets NotStarted."""
+        self._closed = True
+        tasks = [dial.task for dial in self._dials.values() if dial.task is not None]
+        for dial in list(self._dials.values()):
+            if not dial.future.done():
+                dial.future.set_exception(NotStarted("the node is shutting down"))
+            self._drop(dial)
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _start(self, reference: NodeReference) -> Dial:
+        if self._closed:
+            raise NotStarted("the node is shutting down")
+        if len(self._dials) >= DIALS_MAX:
+            raise Busy(
+                f"DIALS_MAX={DIALS_MAX} nodes are being dialled", hint="try again later"
+            )
+        dial = Dial(reference)
+        self._dials[reference.name] = dial
+        dial.task = asyncio.get_running_loop().create_task(
+            self._run(dial), name=f"dial {reference.name}"
+        )
+        return dial
+
+    def _drop(self, dial: Dial) -> None:
+        if self._dials.get(dial.reference.name) is dial:
+            del self._dials[dial.reference.name]
+        if dial.task is not None:
+            dial.task.cancel()
+
+    async def _run(self, dial: Dial) -> None:
+        try:
+            await self._repeat(dial)
+        except Exception as error:  # noqa: BLE001 -- whoever waits gets it
+            if self._dials.get(dial.reference.name) is dial:
+                del self._dials[dial.reference.name]
+            if not dial.future.done():
+                dial.report.gave_up(dial.step, str(error))
+                dial.report.attach(error)
+                dial.future.set_exception(error)
+
+    async def _repeat(self, dial: Dial) -> None:
+        turned_away = 0
+        while not dial.future.done():
+            try:
+                await self._attempt(dial)
+            except _Deferred:
+                await asyncio.wait([dial.future], timeout=_DUPLICATE_WAIT_S)
+            except _TurnedAway:
+                wait_s = _BUSY_WAIT_S[min(turned_away, len(_BUSY_WAIT_S) - 1)]
+                turned_away += 1
+                await asyncio.wait([dial.future], timeout=wait_s)
+
+    async def _attempt(self, dial: Dial) -> None:
+        """Dial once; returns when the channel is up, and everyone was told."""
+        dial.begin()
+        channel: Channel | None = None
+        try:
+            await self._reach_any(dial, await self._addresses(dial))
+            if dial.gave_way:
+                raise _Deferred
+            deadline_s = asyncio.get_running_loop().time() + self._timeout_s
+            channel = await self._admit(dial, deadline_s)
+            async with asyncio.timeout_at(deadline_s):
+                await channel.wait_up()
+            dial.passed("", then="done")
+        except TimeoutError as error:
+            if isinstance(error, BarrelError):
+                raise
+            text = f"no SESSION within {self._timeout_s} s"
+            raise PeerUnreachable(text, peer=dial.reference.name) from None
+        finally:
+            self._clean_up(dial, channel)
+
+    def _clean_up(self, dial: Dial, channel: Channel | None) -> None:
+        if channel is not None:
+            if not channel.is_up:
+                channel.connection.close(0, "no longer wanted")
+        elif dial.connection is not None and not dial.connection.closed:
+            # A refused peer is left the time to read why; see Admission.
+            if dial.connection.is_up and not dial.future.done():
+                return
+            dial.connection.abort()
+
+    async def _addresses(self, dial: Dial) -> list[tuple[str, int]]:
+        options = self._options.pop(dial.reference.name, None)
+        if options is not None and options.remote is not None:
+            dial.passed("as the connect options say", then="udp")
+            return [options.remote]
+        found = await self._resolve(dial.reference)
+        if not found.addresses:
+            dial.report.failed("resolve", found.explanation)
+            raise PeerUnreachable(
+                f"nobody knows where {dial.reference.name} is: {found.explanation}",
+                peer=dial.reference.name,
+                hint="name its address: name@host:port",
+            )
+        dial.passed(found.explanation, then="udp")
+        return found.addresses[:ADDRESSES_MAX]
+
+    async def _reach_any(self, dial: Dial, addresses: list[tuple[str, int]]) -> None:
+        for last, (host, port) in enumerate(addresses, 1 - len(addresses)):
+            try:
+                await self._reach(dial, host, port)
+            except (PeerUnreachable, InvalidValue, UnavailableError) as error:
+                if dial.gave_way:
+                    raise _Deferred from None
+                dial.report.failed(*_unreached(dial.connection, str(error)))
+                if last == 0:
+                    error.peer = dial.reference.name
+                    raise
+            else:
+                return
+
+    async def _reach(self, dial: Dial, host: str, port: int) -> None:
+        numeric = await self._endpoint.numeric_address(host, port)
+        dial.connection = self._endpoint.dial(numeric, port)
+        dial.connection.peer = dial.reference.name
+        await dial.connection.wait_connected()
+        rtt_ms = dial.connection.stats().rtt_min_us / 1_000
+        dial.passed(f"{numeric} port {port}, round trip {rtt_ms:.1f} ms", then="tls")
+        dial.passed("QUIC v1, TLS 1.3", then="identity")
+
+    async def _admit(self, dial: Dial, deadline_s: float) -> Channel:
+        connection = dial.connection
+        assert connection is not None
+        admission = Admission(
+            connection,
+            self._gate,
+            deadline_s=deadline_s,
+            reference=dial.reference,
+            admitted=lambda peer: self._make_channel(connection, peer),
+        )
+        try:
+            channel = await admission.run()
+        except BarrelError as error:
+            if dial.gave_way:
+                raise _Deferred from None
+            closed = connection.how_closed
+            if closed == Closed(ClosedBy.APPLICATION, CODE_BUSY):
+                raise _TurnedAway from None
+            refusal = admission.refusal
+            if refusal is not None:
+                if refusal.by_peer and refusal.code == "duplicate":
+                    raise _Deferred from None
+                dial.report.refused(refusal.code, refusal.text)
+            else:
+                dial.report.failed("identity", str(error))
+            raise
+        for step, then in (
+            ("identity", "cookie"),
+            ("cookie", "version"),
+            ("version", "session"),
+        ):
+            dial.step = step
+            dial.passed("", then=then)
+        return channel
+
+
+def _unreached(connection: Connection | None, text: str) -> tuple[str, str]:
+    """The step at which a QUIC handshake failed, and why, for people."""
+    closed = None if connection is None else connection.how_closed
+    if closed is None:
+        return "udp", text
+    if closed.by is ClosedBy.UNREACHABLE:
+        return "udp", "nobody listens there: the network says so (ICMP)"
+    if closed.by in (ClosedBy.HANDSHAKE, ClosedBy.IDLE):
+        return "udp", "no answer"
+    return "tls", text
+
+
+def _gave_up(dial: Dial, timeout: float | None) -> PeerUnreachable:
+    name = dial.reference.name
+    step = dial.step
+    if step == "udp" and dial.connection is not None:
+        # It may have been heard of before it was waited for in vain.
+        try:
+            if dial.connection.stats().bytes_received:
+                dial.report.ok("udp", "answers")
+                step = "tls"
+        except (PeerUnreachable, NotStarted):
+            step = "udp"
+    dial.report.gave_up(step, f"not done after {timeout} s")
+    error = PeerUnreachable(
+        f"no channel to {name} within {timeout} s: it waited for {step}", peer=name
+    )
+    dial.report.attach(error)
+    return error
