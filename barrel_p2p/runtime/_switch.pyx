@@ -132,6 +132,10 @@ cdef class ProcessBox(Mailbox):
         self.paused = []
         self.held = []
 
+    def set_owner(self, owner):
+        """Say whose mailbox it is."""
+        self.owner = owner
+
     cdef int press(self, Line line, InboundStream stream) except -1:
         # It is full. Ask the sender's node to wait; do without its consent when the
         # queue has twice its length.

@@ -15,8 +15,8 @@ MAILBOX_LIMIT: Final = 10_000
 """Messages at which a mailbox is full, unless its process asks for another number."""
 
 MAILBOX_SLACK: Final = 4_096
-"""A peer that was told PAUSE may still have so many messages under way. Beyond these, and
-twice the limit, its streams are given no more credit."""
+"""A peer that was told PAUSE may still have so many messages under way. Beyond these,
+and twice the limit, its streams are given no more credit."""
 
 INCOMING_CALLS_MAX: Final = 65_536
 """Calls of one peer that wait for an answer; more are answered ``overloaded``."""

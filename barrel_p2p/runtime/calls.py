@@ -1,0 +1,89 @@
+"""Calls: a request, an answer, a deadline, and the word that nobody waits any more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from barrel_p2p.core.terms import Pid
+from barrel_p2p.errors import (
+    BarrelError,
+    CallTimeout,
+    InvalidValue,
+    NoProc,
+    Overloaded,
+    RemoteError,
+)
+from barrel_p2p.runtime.switch import Origin, Reply
+
+__all__ = ["call", "fault_of"]
+
+_BY_CODE: dict[str, type[BarrelError]] = {
+    kind.code: kind for kind in (NoProc, Overloaded, InvalidValue, CallTimeout)
+}
+
+
+async def call(
+    me: Origin, pid: Pid, request: object, timeout: float | None = 5.0
+) -> Any:
+    """Ask ``pid`` and wait for its answer. Cancelling it cancels the work there.
+
+    Raises:
+        As ``Pid.call``.
+    """
+    reply = me.switch.ask(me.id, pid, request, timeout)
+    if reply is None:
+        reply = await _ask_later(me, pid, request, timeout)
+    try:
+        while not reply.done:
+            await reply
+    except asyncio.CancelledError:
+        reply.abandon()
+        raise
+    return reply.outcome()
+
+
+async def _ask_later(
+    me: Origin, pid: Pid, request: object, timeout: float | None
+) -> Reply:
+    # The time it takes to dial, or to find room, is the call's.
+    now = asyncio.get_running_loop().time
+    until = None if timeout is None else now() + timeout
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                await me.switch.way(me.id, pid)
+                left = None if until is None else max(until - now(), 0.001)
+                reply = me.switch.ask(me.id, pid, request, left)
+                if reply is not None:
+                    return reply
+    except TimeoutError as error:
+        if isinstance(error, BarrelError):
+            raise
+        raise CallTimeout(
+            f"no way to {pid!r} within {timeout:g} s", peer=pid.node
+        ) from None
+
+
+def fault_of(term: object, peer: str) -> BarrelError:
+    """The exception for the body of an ERROR frame: ``(code, text, type, traceback)``.
+
+    Only the codes of a fixed list become classes of their own; anything else, also what
+    has another shape, is a ``RemoteError``.
+    """
+    parts = term if isinstance(term, tuple) else ()
+    code, text, kind, traceback = (
+        part if isinstance(part, str) else "" for part in (*parts, "", "", "", "")[:4]
+    )
+    known = _BY_CODE.get(code)
+    if known is not None:
+        return known(f"{text} (on {peer})", peer=peer)
+    error = RemoteError(
+        f"{kind or code or 'error'} on {peer}: {text}",
+        remote_type=kind,
+        remote_traceback=traceback,
+        peer=peer,
+    )
+    if traceback:
+        error.add_note(f"--- traceback on {peer} ---\n{traceback}")
+    return error
