@@ -44,7 +44,7 @@ __all__ = [
 RECORD_BYTES_MAX: Final = 65_536
 """Size of a file that holds metadata."""
 
-TrustLevel = Literal["tofu", "permanent"]
+type TrustLevel = Literal["tofu", "permanent"]
 
 _KEY_SUFFIX: Final = ".pub"
 _RECORD_SUFFIX: Final = ".json"

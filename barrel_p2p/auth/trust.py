@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, cast, get_args
+from typing import Final, Literal
 
 from barrel_p2p.auth.pin_files import (
     PinFiles,
@@ -44,7 +44,7 @@ __all__ = [
     "fingerprint",
 ]
 
-TrustMode = Literal["tofu", "strict"]
+type TrustMode = Literal["tofu", "strict"]
 
 PINS_MAX: Final = 16_384
 """Pins of one node. A member of the cluster can make up any number of names."""
@@ -373,7 +373,8 @@ class TrustStore:
 
 
 def _checked_mode(mode: str) -> TrustMode:
-    for known in get_args(TrustMode):
-        if mode == known:
-            return cast("TrustMode", known)
-    raise InvalidValue(f"trust mode {mode!r} is neither tofu nor strict")
+    match mode:
+        case "tofu" | "strict":
+            return mode
+        case _:
+            raise InvalidValue(f"trust mode {mode!r} is neither tofu nor strict")
