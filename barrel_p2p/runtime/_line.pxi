@@ -21,38 +21,25 @@ cdef inline uint64_t _mixed(uint64_t a, uint64_t b) noexcept:
 
 @cython.final
 cdef class Line(FrameSink):
-    """One channel as the switch sees it. Made by ``Switch.add_line``.
+    """One channel as the switch sees it: the sink of its frames, and the way out.
 
-    ``channel`` gives ``name``, ``creation``, ``open_data_stream(index)``,
-    ``send_control(kind, body)`` and takes what is not a message: ``role_announced``,
-    ``frame_received``, ``stream_over`` and ``stream_broken``, as a sink does.
+    Args:
+        switch: Whose line it is.
+        channel: Gives ``name``, ``creation`` once it is up, ``open_data_stream(index)``
+            and ``send_control(kind, body)``, and takes what is not a message.
+        pump: The engine's.
+        streams: Data streams to send on.
     """
 
-    def __init__(self, Switch switch, channel, Pump pump):
+    def __init__(self, Switch switch, channel, Pump pump, int streams):
         self.switch = switch
         self.channel = channel
+        self.owner = channel
         self.name = channel.name
-        self.creation = channel.creation
         self.pump = pump
-        self.out = [None] * STREAMS
+        self.out = [None] * streams
         self.paused = {}
         self.incoming = {}
-
-    def role_announced(self, stream):
-        """For the inbound stream."""
-        self.channel.role_announced(stream)
-
-    def stream_over(self, stream, clean):
-        """For the inbound stream."""
-        self.channel.stream_over(stream, clean)
-
-    def stream_broken(self, stream, error):
-        """For the inbound stream."""
-        self.channel.stream_broken(stream, error)
-
-    def frame_received(self, stream, frame):
-        """For the inbound stream: kinds that are no messages."""
-        self.channel.frame_received(stream, frame)
 
     cdef int frame(self, InboundStream stream, const bp_frame_t *frame) except -1:
         if stream.role == DATA_ROLE and not self.down:
@@ -215,7 +202,7 @@ cdef class Line(FrameSink):
             )
 
     cdef RawStream stream_for(self, uint64_t from_id, uint64_t to_id):
-        cdef int index = <int>(_mixed(from_id, to_id) & (STREAMS - 1))
+        cdef int index = <int>(_mixed(from_id, to_id) % <uint64_t>len(self.out))
         cdef RawStream stream = self.out[index]
         if stream is None:
             stream = self.channel.open_data_stream(index)

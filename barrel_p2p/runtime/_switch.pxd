@@ -9,9 +9,6 @@ from barrel_p2p.quic._pump cimport Pump, RawStream, bp_engine_t, bp_hot_t
 from barrel_p2p.runtime._mailbox cimport Mailbox, Waiter
 from barrel_p2p.wire._frames cimport bp_frame_t
 
-cdef enum:
-    STREAMS = 8              # data streams a line sends on
-
 # The place of a frame under construction: the send buffer of its stream.
 cdef struct Place:
     const bp_hot_t *hot

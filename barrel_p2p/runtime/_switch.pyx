@@ -389,11 +389,10 @@ cdef class Switch:
 
     # ---- lines
 
-    def add_line(self, channel, pump):
-        """Make the line of a channel that is up: its sink, and our way to the peer."""
-        cdef Line line = Line(self, channel, pump)
+    def line_up(self, Line line):
+        """The channel of ``line`` is up: it is the way to its peer from now on."""
+        line.creation = line.channel.creation
         self.lines[line.name] = line
-        return line
 
     def drop_line(self, Line line, error):
         """The channel is down: fail its calls and whoever waits to send."""
