@@ -79,7 +79,7 @@ class ChannelOwner(Protocol):
 
     @property
     def line(self) -> LineFactory:
-        """Makes the sink of a channel."""
+        """Makes the sink of a channel that has just come up."""
         ...
 
     @property
@@ -88,7 +88,7 @@ class ChannelOwner(Protocol):
         ...
 
     def session_arrived(self, channel: Channel) -> Bye | None:
-        """The peer's session fits ours; a BYE if the channel may not come up still."""
+        """The peer's session fits ours: make room for this channel, or refuse it."""
         ...
 
     def channel_up(self, channel: Channel) -> None:
@@ -140,9 +140,8 @@ class Channel:
         self._data: dict[int, Stream] = {}
         self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outcome.add_done_callback(lambda done: done.exception())
-        self.line = owner.line(self)
-        self.line.owner = self
-        connection.sink = self.line
+        # A line is for channels that are up; until then we take the frames ourselves.
+        self._take_over(FrameSink())
         connection.frame_bytes_max = FRAME_BYTES_MAX
         connection.peer = self.name
         connection.on_stream = None  # They wait for the session in the connection.
@@ -359,6 +358,7 @@ class Channel:
         self._come_up()
 
     def _come_up(self) -> None:
+        self._take_over(self._owner.line(self))
         self._state = _State.UP
         self._up_since_ms = time.monotonic_ns() // 1_000_000
         self._owner.channel_up(self)
@@ -368,6 +368,13 @@ class Channel:
             stream.go_on()
         if self.is_up:
             self.connection.on_stream = self._on_user_stream
+
+    def _take_over(self, sink: FrameSink) -> None:
+        sink.owner = self
+        self.line = sink
+        self.connection.sink = sink
+        for stream in self._inbound:
+            stream.sink = sink
 
     # How it goes down.
 

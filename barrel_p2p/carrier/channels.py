@@ -68,7 +68,7 @@ class Channels:
         certificate_hash: SHA-256 of the certificate that the endpoint presents (DER).
         resolve: Finds where a node may be.
         dispatcher: Takes the frames that a line does not.
-        line: Makes the sink of each channel.
+        line: Makes the sink of each channel, when it has come up.
         on_user_stream: Takes the peers' user streams; None refuses them.
         clock: Both kinds of time.
         limits: How many strangers at once.
@@ -248,13 +248,12 @@ class Channels:
                 f"creation {channel.creation} of {channel.name} is over;"
                 f" {old.creation} is here",
             )
+        if old is not None:
+            old.close(Reason.SUPERSEDED)
         return None
 
     def channel_up(self, channel: Channel) -> None:
         """Channel callback."""
-        old = self._up.get(channel.name)
-        if old is not None:
-            old.close(Reason.SUPERSEDED)
         self._up[channel.name] = channel
         self._warn_of_lease(channel)
         self._tell(NodeUp(channel.name))
