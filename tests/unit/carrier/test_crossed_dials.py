@@ -1,0 +1,74 @@
+"""One channel a peer: crossed dials, redials and new lives settle on one."""
+
+from __future__ import annotations
+
+import asyncio
+
+from barrel_p2p.carrier.channel import Channel
+from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.wire.frames import encode
+from tests.channel_nodes import (
+    DATA_KIND,
+    ChannelNode,
+    pair_of_nodes,
+)
+from tests.endpoints import eventually, within
+from tests.tools import rounds
+
+
+async def settled(a: ChannelNode, b: ChannelNode) -> tuple[Channel, Channel]:
+    """The two ends of the only connection that is left between the nodes."""
+    await eventually(
+        lambda: (
+            sum(c.is_up for c in a.endpoint.connections) == 1
+            and sum(c.is_up for c in b.endpoint.connections) == 1
+        )
+    )
+    near, far = a.channels.get(b.name), b.channels.get(a.name)
+    assert near is not None
+    assert far is not None
+    return near, far
+
+
+async def test_crossed_dials_settle_on_that_of_the_smaller_name() -> None:
+    """Both nodes dial at once, again and again: one channel, one NodeUp each."""
+    async with pair_of_nodes() as (a, b):
+        for turn in range(rounds(100, whole=1_000)):
+            dials = [a.channels.connect(b.ref), b.channels.connect(a.ref)]
+            if turn % 2:
+                dials.reverse()
+            await within(asyncio.gather(*dials))
+            near, far = await settled(a, b)
+            assert near.dialled
+            assert not far.dialled
+            assert a.events == [NodeUp("b@h")]
+            assert b.events == [NodeUp("a@h")]
+            near.open_data_stream(0).write_nowait(encode(DATA_KIND, 0, b"there"))
+            far.open_data_stream(0).write_nowait(encode(DATA_KIND, 0, b"back"))
+            await eventually(lambda: bool(a.frames and b.frames))
+            assert a.channels.disconnect("b@h")
+            await eventually(lambda: "a@h" not in b.channels.nodes())
+            for one in (a, b):
+                one.events.clear()
+                one.frames.clear()
+
+
+async def test_dials_that_cross_at_any_distance_end_with_one_channel() -> None:
+    """One dial starts a little after the other, at every stage of its handshake."""
+    async with pair_of_nodes() as (a, b):
+        first, second = a, b
+        for turn in range(rounds(40, whole=200)):
+            first, second = second, first
+            one = asyncio.ensure_future(first.channels.connect(second.ref))
+            for _ in range(turn // 2):
+                await asyncio.sleep(0)  # not synchronisation: the distance
+            other = asyncio.ensure_future(second.channels.connect(first.ref))
+            await within(asyncio.gather(one, other))
+            await settled(a, b)
+            assert [e for e in a.events if isinstance(e, NodeDown)] == []
+            assert [e for e in b.events if isinstance(e, NodeDown)] == []
+            assert (a.ups, b.ups) == (1, 1)
+            assert first.channels.disconnect(second.name)
+            await eventually(lambda: not a.channels.nodes() and not b.channels.nodes())
+            a.events.clear()
+            b.events.clear()
