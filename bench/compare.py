@@ -28,6 +28,16 @@ HIGHER_IS_BETTER = frozenset(
         "terms_small_vs_msgpack",
         "terms_small_vs_pickle",
         "terms_big_vs_pickle",
+        "calls64_vs_tcp",
+        "calls64_vs_casty",
+        "calls64_vs_grpc",
+        "calls64_vs_nats",
+        "calls64_vs_pyzmq",
+        "oneway_vs_tcp_single",
+        "oneway_vs_tcp_batched",
+        "oneway8_vs_oneway1",
+        "big_msgs_vs_bulk",
+        "aged_vs_fresh",
     }
 )
 
@@ -39,6 +49,12 @@ LOWER_IS_BETTER = frozenset(
         "rtt_p99_vs_p50",
         "handshake_p50_vs_tls",
         "hlc_now_vs_time_ns",
+        "call_rtt_p50_vs_tcp_cross",
+        "call_rtt_p50_vs_tcp_same_core",
+        "call_rtt_p50_vs_casty",
+        "call_rtt_p50_vs_grpc",
+        "call_rtt_p50_vs_nats",
+        "call_rtt_p50_vs_xoscar",
         # Not a ratio, but bytes are the same on every machine.
         "idle_conn_bytes",
     }

@@ -28,7 +28,7 @@ from bench.message_peers.adapter import (
     Tally,
 )
 
-__all__ = ["PEER", "TcpPeer"]
+__all__ = ["PEER", "Frames", "TcpPeer"]
 
 FRAMES_A_WRITE = 64
 _LENGTH = struct.Struct(">I")
@@ -36,7 +36,7 @@ _CALL = struct.Struct(">II")
 _ID_BYTES = 4
 
 
-class _Frames:
+class Frames:
     """Splits what arrives at 4-byte lengths; hands each body to ``put``."""
 
     def __init__(self, put: Callable[[bytes], object]) -> None:
@@ -44,6 +44,7 @@ class _Frames:
         self._tail = b""
 
     def feed(self, data: bytes) -> None:
+        """Take the next piece of the stream, cut anywhere."""
         if self._tail:
             data = self._tail + data
         put, length_at = self._put, _LENGTH.unpack_from
@@ -92,7 +93,7 @@ class _Receiver(asyncio.Protocol):
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
         self._mailbox = _Mailbox()
-        self._frames = _Frames(self._mailbox.put)
+        self._frames = Frames(self._mailbox.put)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._write = cast(asyncio.Transport, transport).write
@@ -123,7 +124,7 @@ class _Client(asyncio.Protocol, Link):
 
     def __init__(self, frames_a_write: int) -> None:
         self._frames_a_write = frames_a_write
-        self._frames = _Frames(self._answered)
+        self._frames = Frames(self._answered)
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._last_id = 0
         self._writable = asyncio.Event()
