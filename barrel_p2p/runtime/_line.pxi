@@ -178,6 +178,21 @@ cdef class Line(FrameSink):
             self.stream_for(to_id, from_id), K_ERROR, 0, head, 8, (code, text, "", "")
         )
 
+    def room_frame(self, kind, bytes body not None):
+        """Take a PAUSE or RESUME of the peer.
+
+        Raises:
+            WireError: ``body`` is not the id of a process.
+        """
+        cdef uint64_t id
+        if PyBytes_GET_SIZE(body) != 8:
+            raise WireError(f"frame of kind {kind} has 8 bytes", peer=self.name)
+        id = bp_get64(<const uint8_t *>PyBytes_AS_STRING(body))
+        if kind == Kind.PAUSE:
+            self.pause(id)
+        else:
+            self.go_on(id)
+
     def pause(self, uint64_t id):
         """The peer's process ``id`` is full: whoever sends to it waits."""
         if id not in self.paused and <uint64_t>len(self.paused) < _incoming_max:

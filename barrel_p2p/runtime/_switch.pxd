@@ -151,6 +151,7 @@ cdef class Switch:
     cdef public object fault_of      # (error term, peer name) to an exception
     cdef public object dial          # async: opens a line to the node named
     cdef public object on_slow       # (process or None, ms)
+    cdef public object node          # whose switch it is
     cdef Slots replies
     cdef list noted                  # waiters claimed during a batch
     cdef dict expiries

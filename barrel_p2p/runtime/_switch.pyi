@@ -100,6 +100,7 @@ class Line(FrameSink):
     def __init__(
         self, switch: Switch, channel: _Channel, pump: Pump, streams: int
     ) -> None: ...
+    def room_frame(self, kind: int, body: bytes) -> None: ...
     def pause(self, id: int) -> None: ...  # noqa: A002
     def go_on(self, id: int) -> None: ...  # noqa: A002
     def tell_paused(self, id: int, paused: bool) -> None: ...  # noqa: A002
@@ -133,6 +134,7 @@ class Switch:
     fault_of: Callable[[object, str], BaseException] | None
     dial: Callable[[str], Awaitable[object]] | None
     on_slow: Callable[[Any, int], None] | None
+    node: Any
     def __new__(
         cls,
         name: str,
@@ -161,6 +163,7 @@ class Switch:
     def open_box(self, limit: int, owner: object) -> ProcessBox: ...
     def close_box(self, box: ProcessBox, code: str, text: str) -> list[object]: ...
     def box_of(self, id: int) -> ProcessBox | None: ...  # noqa: A002
+    def origin_here(self) -> Origin: ...
     def pid(self, id: int) -> Pid: ...  # noqa: A002
     def tell(
         self, from_id: int, to: Pid, message: object, cast: bool = False

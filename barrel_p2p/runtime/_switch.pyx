@@ -233,6 +233,17 @@ cdef class Switch:
         """The pid of the process ``id`` of this node."""
         return new_pid(self.name, id, self.creation)
 
+    def origin_here(self):
+        """The process that runs, if it is one of this node's, else the node itself."""
+        cdef PyObject *found = NULL
+        cdef Origin origin
+        PyContextVar_Get(_ORIGIN, NULL, &found)
+        if found == NULL:
+            return self.origin
+        origin = <Origin>found
+        Py_DECREF(origin)
+        return origin if origin.switch is self else self.origin
+
     # ---- sending
 
     def tell(self, uint64_t from_id, to, message, bint cast=False):
