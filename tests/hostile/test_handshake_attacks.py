@@ -5,8 +5,8 @@ sends what it likes. It signs nothing in the name of others. So whatever it does
 victim may admit anybody: no two victims ever share a connection.
 
 The same attackers have to succeed against what is known to be weak: the signature that
-the documentation describes as version 2 (``nonce, time, own key, certificate``), and one
-that is bound to no connection. Otherwise these tests would show nothing.
+the documentation describes as version 2 (``nonce, time, own key, certificate``), and
+one that is bound to no connection. Otherwise these tests would show nothing.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def relay_by_a_member(a: Party, b: Party, rng: random.Random) -> list[Side]:
     answers = [m for m in acceptor.sent if isinstance(m, Response)]
     answer = answers[0].signature if answers else rng.randbytes(64)
     dialler.receive(Response(answer, proof(COOKIE, exchange(to_a), Role.ACCEPTOR)))
-    talk(dialler, acceptor)
+    acceptor.receive(Ok())
+    dialler.receive(Ok())
     return [dialler, acceptor]
 
 
@@ -142,7 +143,7 @@ def reflection(a: Party, b: Party, rng: random.Random) -> list[Side]:
 
 
 def interleaving(a: Party, b: Party, rng: random.Random) -> list[Side]:
-    """A3: many sessions at once; what any of them said goes to any other, recombined."""
+    """A3: many sessions at once; what one of them said goes to any, recombined."""
     sides = [
         side
         for _ in range(2)
@@ -373,12 +374,8 @@ def test_no_early_ok_and_no_spoofed_fail_lets_anybody_in(
             return message
 
         carry(dialler, acceptor, inject)
-        last = instead and at == 3 and isinstance(early, Ok)
-        assert receiver.admitted == last, "only an OK in place of OK is none"
-        for party, other in ((victims[0], "b@h"), (victims[1], "a@h")):
-            party.trust.delete_key(
-                other
-            ) if party.trust.get_trust_mode() == "tofu" else 0
+        last = at == 3 and isinstance(early, Ok)
+        assert receiver.admitted == last, "at the place of an OK, an OK is no attack"
 
 
 def test_ok_without_response_admits_nobody(victims: tuple[Party, Party]) -> None:
