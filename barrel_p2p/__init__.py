@@ -53,8 +53,9 @@ if TYPE_CHECKING:
     from barrel_p2p.auth.certs import ensure_certificate
     from barrel_p2p.carrier.endpoint import Endpoint
     from barrel_p2p.config import Config
+    from barrel_p2p.core.events import Down, Event, Exit
     from barrel_p2p.core.hlc import HLC, Timestamp
-    from barrel_p2p.core.names import Address, NodeReference
+    from barrel_p2p.core.names import Address, At, NodeReference
     from barrel_p2p.core.terms import Atom, Pid, Ref
     from barrel_p2p.quic.settings import EngineSettings
 else:
@@ -66,7 +67,9 @@ else:
                 from barrel_p2p.core import hlc as room
             elif name in ("Atom", "Pid", "Ref"):
                 from barrel_p2p.core import terms as room
-            elif name in ("Address", "NodeReference"):
+            elif name in ("Down", "Event", "Exit"):
+                from barrel_p2p.core import events as room
+            elif name in ("Address", "At", "NodeReference"):
                 from barrel_p2p.core import names as room
             elif name == "Config":
                 import barrel_p2p.config as room
@@ -92,6 +95,7 @@ else:
 __all__ = [
     "HLC",
     "Address",
+    "At",
     "Atom",
     "AuthError",
     "AuthModeMismatch",
@@ -104,8 +108,11 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "CookieMismatch",
+    "Down",
     "Endpoint",
     "EngineSettings",
+    "Event",
+    "Exit",
     "InvalidValue",
     "KeyMismatch",
     "KeypairMismatch",

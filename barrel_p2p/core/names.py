@@ -32,6 +32,7 @@ __all__ = [
     "PORT_MAX",
     "REFERENCE_CHARS_MAX",
     "Address",
+    "At",
     "HasAddress",
     "NodeReference",
     "default_node_name",
@@ -125,6 +126,25 @@ class Address(NamedTuple):
             return f"{self.name}:{self.port}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.name}={host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A process by the local name it has on a node, as in ``At("greeter", "a@h")``.
+
+    Args:
+        name: A key term; checked where it is used.
+        node: The node's name, in any case.
+
+    Raises:
+        InvalidValue: ``node`` is no node name.
+    """
+
+    name: object
+    node: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "node", node_name(self.node))
 
 
 @runtime_checkable
