@@ -19,6 +19,7 @@ from typing import Protocol, Self
 from barrel_p2p.carrier.connection import CODE_BUSY, Connection
 from barrel_p2p.errors import NotStarted, PeerUnreachable
 from barrel_p2p.quic.engine import SEED_BYTES, Engine, EngineStats
+from barrel_p2p.quic.pump import Pump
 from barrel_p2p.quic.settings import EngineSettings
 
 __all__ = ["ACCEPT_MAX", "CODE_BUSY", "Endpoint"]
@@ -101,6 +102,15 @@ class Endpoint:
     def address(self) -> tuple[str, int]:
         """Host and port it is bound to."""
         return self._alive().address()
+
+    @property
+    def pump(self) -> Pump:
+        """What moves bytes and events of its engine, for compiled callers.
+
+        Raises:
+            NotStarted: It is closed.
+        """
+        return self._alive().pump
 
     @property
     def connections(self) -> frozenset[Connection]:
