@@ -19,7 +19,7 @@ EVENTS_MAX = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Lagged:
-    """The reader was slower than the events: ``missed`` of them, the oldest, are gone."""
+    """The reader was too slow: ``missed`` events, the oldest, are gone."""
 
     missed: int
 
@@ -60,7 +60,7 @@ class EventStream[T]:
         self._wake()
 
     def close(self) -> None:
-        """End the stream: what waits can still be read, nothing is added. Idempotent."""
+        """End the stream: what waits can still be read, nothing comes. Idempotent."""
         on_close, self._on_close = self._on_close, None
         if on_close is not None:
             on_close(self)
