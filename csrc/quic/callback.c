@@ -9,14 +9,21 @@
 /* Returning this from a callback makes picoquic close the connection (INTERNAL_ERROR). */
 #define REFUSE (-1)
 
-/* A slot for a stream the peer has just opened, or NULL. Its next event must say NEW. */
+/*
+ * The stream, or a slot for one that the peer has just opened: its next event says NEW.
+ * NULL when there is no slot left.
+ */
 static bp_stream_t *
-adopt(bp_connection_t *connection, uint64_t id)
+known_or_new(bp_connection_t *connection, uint64_t id, bp_stream_t *stream, uint16_t *flags)
 {
-    bp_stream_t *stream = bp_stream_take(connection, id);
+    if (stream != NULL) {
+        return stream;
+    }
+    stream = bp_stream_take(connection, id);
     if (stream == NULL) {
         connection->engine->stats.streams_refused++;
     }
+    *flags |= BP_FLAG_NEW;
     return stream;
 }
 
@@ -26,12 +33,9 @@ on_data(bp_connection_t *connection, uint64_t id, const uint8_t *bytes, size_t l
 {
     bp_engine_t *engine = connection->engine;
     uint16_t flags = fin ? BP_FLAG_FIN : 0;
+    stream = known_or_new(connection, id, stream, &flags);
     if (stream == NULL) {
-        stream = adopt(connection, id);
-        if (stream == NULL) {
-            return REFUSE;
-        }
-        flags |= BP_FLAG_NEW;
+        return REFUSE;
     }
     if (!stream->can_receive) {
         /* We asked the peer to stop; what was under way is dropped, and credited at once. */
@@ -61,12 +65,9 @@ on_reset(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
 {
     bp_engine_t *engine = connection->engine;
     uint16_t flags = 0;
+    stream = known_or_new(connection, id, stream, &flags);
     if (stream == NULL) {
-        stream = adopt(connection, id);
-        if (stream == NULL) {
-            return REFUSE;
-        }
-        flags = BP_FLAG_NEW;
+        return REFUSE;
     }
     stream->can_receive = false;
     bp_stream_settle(stream);
@@ -85,12 +86,9 @@ on_stop_sending(bp_connection_t *connection, uint64_t id, bp_stream_t *stream)
 {
     bp_engine_t *engine = connection->engine;
     uint16_t flags = 0;
+    stream = known_or_new(connection, id, stream, &flags);
     if (stream == NULL) {
-        stream = adopt(connection, id);
-        if (stream == NULL) {
-            return REFUSE;
-        }
-        flags = BP_FLAG_NEW;
+        return REFUSE;
     }
     uint64_t code = engine->pq->picoquic_get_remote_stop_sending_error(connection->cnx, id);
     bp_stream_give_up(stream, code);
