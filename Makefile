@@ -30,6 +30,7 @@ lint: setup  ## ruff, mypy strict, stubtest, import layers, tidy tests, clang-fo
 bench:  ## every path beside its peers; one JSON object each
 	@$(BOOT) .ci/setup_env.py --group bench
 	$(BIN)/python -m bench.transport --json
+	$(BIN)/python -m bench.messages --json
 	$(BIN)/python -m bench.codec --json
 	$(BIN)/python -m pytest -q bench/micro
 

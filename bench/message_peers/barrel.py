@@ -1,8 +1,8 @@
 """Barrel P2P: two nodes through the public API, with its authentication and QUIC.
 
 Calls go through a proxy to a ``GenServer``; one-way messages are ``await pid.send``,
-from a mailbox of its own for each sender, to a process that awaits each. The message is
-a tuple of a string, an integer and bytes that is 100 bytes long as a term, so unlike the
+from a mailbox of its own for each sender, to a process that awaits each. The message,
+a tuple of a string, an integer and bytes, is 100 bytes long as a term: unlike the
 others' it is encoded and decoded. Every node has a fresh data directory, so booting
 makes its keys and the first contact pins them. All settings are the defaults.
 """
