@@ -290,7 +290,6 @@ class Dialer:
     async def _attempt(self, dial: Dial) -> None:
         """Dial once; returns when the channel is up, and everyone was told."""
         dial.begin()
-        channel: Channel | None = None
         try:
             await self._reach_any(dial, await self._addresses(dial))
             if dial.gave_way:
@@ -300,23 +299,17 @@ class Dialer:
             async with asyncio.timeout_at(deadline_s):
                 await channel.wait_up()
             dial.passed("", then="done")
+        except asyncio.CancelledError:
+            if dial.connection is not None:
+                dial.connection.close(0, "no longer wanted")
+            raise
         except TimeoutError as error:
             if isinstance(error, BarrelError):
                 raise
+            if dial.connection is not None:
+                dial.connection.close(0, "no SESSION in time")
             text = f"no SESSION within {self._timeout_s} s"
             raise PeerUnreachable(text, peer=dial.reference.name) from None
-        finally:
-            self._clean_up(dial, channel)
-
-    def _clean_up(self, dial: Dial, channel: Channel | None) -> None:
-        if channel is not None:
-            if not channel.is_up:
-                channel.connection.close(0, "no longer wanted")
-        elif dial.connection is not None and not dial.connection.closed:
-            # A refused peer is left the time to read why; see Admission.
-            if dial.connection.is_up and not dial.future.done():
-                return
-            dial.connection.abort()
 
     async def _addresses(self, dial: Dial) -> list[tuple[str, int]]:
         options = self._options.pop(dial.reference.name, None)
