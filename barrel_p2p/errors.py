@@ -28,6 +28,7 @@ __all__ = [
     "MigrationsExhausted",
     "NameMismatch",
     "NoProc",
+    "NoSuchFunction",
     "NotConnected",
     "NotEncodable",
     "NotStarted",
@@ -309,6 +310,12 @@ class NoProc(UnavailableError, LookupError):
     """There is no such process, or no process of that name."""
 
     code = "noproc"
+
+
+class NoSuchFunction(UnavailableError, LookupError):
+    """The other side has exposed no function, or no method, of that name."""
+
+    code = "undef"
 
 
 class CallTimeout(UnavailableError, TimeoutError):

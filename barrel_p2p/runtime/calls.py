@@ -11,6 +11,7 @@ from barrel_p2p.errors import (
     CallTimeout,
     InvalidValue,
     NoProc,
+    NoSuchFunction,
     Overloaded,
     RemoteError,
 )
@@ -19,7 +20,7 @@ from barrel_p2p.runtime.switch import Origin, Reply
 __all__ = ["call", "fault_of"]
 
 _BY_CODE: dict[str, type[BarrelError]] = {
-    kind.code: kind for kind in (NoProc, Overloaded, InvalidValue, CallTimeout)
+    kind.code: kind for kind in (NoProc, NoSuchFunction, Overloaded, InvalidValue, CallTimeout)
 }
 
 
