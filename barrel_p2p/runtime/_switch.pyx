@@ -233,6 +233,11 @@ cdef class Switch:
         """The pid of the process ``id`` of this node."""
         return new_pid(self.name, id, self.creation)
 
+    @property
+    def calls_waiting(self):
+        """Calls of this node that wait for an answer."""
+        return self.replies.count
+
     def origin_here(self):
         """The process that runs, if it is one of this node's, else the node itself."""
         cdef PyObject *found = NULL
