@@ -1,0 +1,223 @@
+"""Arguments and fields, held against their annotations before they are used.
+
+A fixed set of plain types is compared as it is; everything else goes through
+``msgspec.convert``, which knows containers, unions, literals and dataclasses. Nothing
+is imported or called by a name that came from a peer.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Final, Union
+
+import msgspec
+
+from barrel_p2p.core.terms import Atom, Pid, Ref
+from barrel_p2p.errors import InvalidValue
+
+__all__ = ["Arguments", "Checker", "checker_of", "hints_of"]
+
+type Checker = Callable[[Any], Any]
+
+EXACT_MAX: Final = 64
+"""Combinations of exact types that a signature keeps for the quick check."""
+
+_NATIVE: Final = (bytes, bytearray)  # So that text is never taken for base64.
+_PLAIN: Final = frozenset(
+    {str, int, float, bytes, bool, list, dict, tuple, set, frozenset, Atom, Pid, Ref}
+    | {type(None)}
+)
+_POSITIONAL: Final = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+)
+
+
+def hints_of(annotations: dict[str, Any], namespace: dict[str, Any]) -> dict[str, Any]:
+    """What each annotation stands for; ``Any`` where that cannot be found out.
+
+    Args:
+        annotations: Name to annotation, as text or as it is.
+        namespace: The globals of the module that wrote them.
+    """
+    found: dict[str, Any] = {}
+    for name, annotation in annotations.items():
+        holder = types.SimpleNamespace(__annotations__={name: annotation})
+        try:
+            found.update(typing.get_type_hints(holder, globalns=namespace))
+        except (NameError, TypeError, AttributeError, SyntaxError):
+            found[name] = Any  # Only imported for type checkers, say.
+    return found
+
+
+def checker_of(hint: Any) -> Checker | None:
+    """What turns a value from a peer into one of type ``hint``, or None for anything.
+
+    The checker raises ``msgspec.ValidationError``.
+    """
+    if hint is Any or hint is object or isinstance(hint, typing.TypeVar):
+        return None
+    origin = typing.get_origin(hint)
+    if origin is Union or origin is types.UnionType:
+        return _union(hint)
+    try:
+        msgspec.convert(None, hint, builtin_types=_NATIVE)
+    except msgspec.ValidationError:
+        pass
+    except TypeError:
+        return None  # A kind of annotation that says nothing about values.
+    return _Convert(hint)
+
+
+class _Convert:
+    __slots__ = ("_hint",)
+
+    def __init__(self, hint: Any) -> None:
+        self._hint = hint
+
+    def __call__(self, value: Any) -> Any:
+        return msgspec.convert(value, self._hint, builtin_types=_NATIVE)
+
+
+def _union(hint: Any) -> Checker | None:
+    try:
+        msgspec.convert(None, hint, builtin_types=_NATIVE)
+    except msgspec.ValidationError:
+        return _Convert(hint)
+    except TypeError:
+        pass  # Several classes, which msgspec cannot tell apart; their instances can.
+    else:
+        return _Convert(hint)
+    arms = [checker_of(arm) for arm in typing.get_args(hint)]
+    if any(arm is None for arm in arms):
+        return None
+    classes = tuple(arm for arm in typing.get_args(hint) if isinstance(arm, type))
+
+    def one_of(value: Any) -> Any:
+        if type(value) in classes:
+            return value
+        for arm in arms:
+            try:
+                return arm(value) if arm is not None else value
+            except msgspec.ValidationError:
+                continue
+        raise msgspec.ValidationError(
+            f"Expected `{hint}`, got `{type(value).__name__}`"
+        )
+
+    return one_of
+
+
+class Arguments:
+    """The arguments a function takes, and the check of those that came.
+
+    Args:
+        function: The function.
+        skip: Leading parameters that the caller does not give, such as ``self``.
+        title: What an error calls it.
+    """
+
+    __slots__ = ("_checkers", "_exact", "_signature", "_title")
+
+    def __init__(self, function: Callable[..., Any], *, skip: int, title: str) -> None:
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())[skip:]
+        namespace = getattr(inspect.unwrap(function), "__globals__", {})
+        hints = hints_of(
+            {
+                one.name: one.annotation
+                for one in parameters
+                if one.annotation is not inspect.Parameter.empty
+            },
+            namespace,
+        )
+        self._title = title
+        self._signature = signature.replace(parameters=parameters)
+        self._checkers = {name: checker_of(hint) for name, hint in hints.items()}
+        self._exact = _exact_types(parameters, hints)
+
+    def check(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments, converted where that is harmless.
+
+        Raises:
+            InvalidValue: They do not fit the signature, or one is of another type.
+        """
+        if type(args) is tuple and not kwargs and type(kwargs) is dict:
+            if tuple(map(type, args)) in self._exact:
+                return args, kwargs
+        elif type(args) is not tuple or type(kwargs) is not dict:
+            raise InvalidValue(f"{self._title}: arguments are a tuple and a dict")
+        return self._bind(args, kwargs)
+
+    def _bind(
+        self, args: tuple[Any, ...], kwargs: dict[Any, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not all(type(name) is str for name in kwargs):
+            raise InvalidValue(f"{self._title}: names of arguments are text")
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise InvalidValue(f"{self._title}: {error}") from None
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = self._converted(name, value)
+        return bound.args, bound.kwargs
+
+    def _converted(self, name: str, value: Any) -> Any:
+        checker = self._checkers.get(name)
+        if checker is None:
+            return value
+        kind = self._signature.parameters[name].kind
+        try:
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                return tuple([checker(one) for one in value])
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                return {key: checker(one) for key, one in value.items()}
+            return checker(value)
+        except msgspec.ValidationError as error:
+            raise InvalidValue(f"{self._title}: argument {name}: {error}") from None
+
+
+def _exact_types(
+    parameters: list[inspect.Parameter], hints: dict[str, Any]
+) -> frozenset[tuple[type, ...]]:
+    # The combinations of types of positional arguments that need no further look.
+    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
+        return frozenset()
+    required_later = any(
+        one.kind is inspect.Parameter.KEYWORD_ONLY
+        and one.default is inspect.Parameter.empty
+        for one in parameters
+    )
+    if required_later:
+        return frozenset()
+    positional = [one for one in parameters if one.kind in _POSITIONAL]
+    least = sum(one.default is inspect.Parameter.empty for one in positional)
+    choices: list[tuple[type, ...]] = []
+    found: set[tuple[type, ...]] = set()
+    for count in range(len(positional) + 1):
+        if count > 0:
+            choices.append(_types_of(hints.get(positional[count - 1].name, Any)))
+        combinations = list(
+            itertools.islice(itertools.product(*choices), EXACT_MAX + 1)
+        )
+        if len(found) + len(combinations) > EXACT_MAX:
+            break
+        if count >= least:
+            found.update(combinations)
+    return frozenset(found)
+
+
+def _types_of(hint: Any) -> tuple[type, ...]:
+    origin = typing.get_origin(hint)
+    arms = (
+        typing.get_args(hint)
+        if origin is Union or origin is types.UnionType
+        else (hint,)
+    )
+    return tuple(
+        arm for arm in arms if arm in _PLAIN or hasattr(arm, "__barrel_message__")
+    )
