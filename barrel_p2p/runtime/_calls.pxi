@@ -32,8 +32,11 @@ cdef uint32_t deadline_ms(object timeout) except? 1:
 
 
 cdef object timed_out(Reply reply, double seconds):
+    cdef object who = f"process {reply.to_id}"
+    if reply.to_key is not None:
+        who = repr(decode(reply.to_key))
     return CallTimeout(
-        f"no answer from process {reply.to_id} of {reply.to_node} within {seconds:g} s",
+        f"no answer from {who} of {reply.to_node} within {seconds:g} s",
         peer=reply.to_node,
     )
 

@@ -158,6 +158,15 @@ cdef class Line(FrameSink):
             call.withdraw()
         return 0
 
+    cdef int withdraw_all(self) except -1:
+        # The channel is down, so nobody waits for the answers of these.
+        cdef Call call
+        cdef list calls = list(self.incoming.values())
+        self.incoming.clear()
+        for call in calls:
+            call.withdraw()
+        return 0
+
     cdef object read(self, const uint8_t *at, size_t size, uint8_t flags):
         cdef TermFault fault
         cdef PyObject *value = term_read(at, size, NULL, &fault)
@@ -224,10 +233,18 @@ cdef class Line(FrameSink):
             self.out[index] = stream
         return stream
 
-    def send_frame(self, uint64_t from_id, uint64_t to_id, uint8_t kind, bytes body not None):
-        """Send a frame in the order of the messages between two processes."""
+    def send_frame(
+        self, uint64_t from_id, uint64_t to_id, uint8_t kind, bytes body not None,
+        uint8_t flags=0,
+    ):
+        """Send a frame in the order of the messages between two processes.
+
+        Raises:
+            Busy: The stream's queue is full.
+            PeerUnreachable: The channel is down, or going down.
+        """
         self.write(
-            self.stream_for(from_id, to_id), kind, 0,
+            self.stream_for(from_id, to_id), kind, flags,
             <const uint8_t *>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body),
         )
 

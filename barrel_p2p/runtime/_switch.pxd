@@ -80,6 +80,7 @@ cdef class Reply(Waiter):
     cdef uint64_t from_id
     cdef uint64_t to_id
     cdef str to_node
+    cdef bytes to_key                # of the name that was called, if it was a name
     cdef double deadline
     cdef Expiry expiry
     cdef Reply before
@@ -115,6 +116,7 @@ cdef class Line(FrameSink):
     cdef int cancel(self, const bp_frame_t *frame) except -1
     cdef ProcessBox find(self, const bp_frame_t *frame, bint named, Target *to)
     cdef int put(self, ProcessBox box, object message, InboundStream stream) except -1
+    cdef int withdraw_all(self) except -1
     cdef object read(self, const uint8_t *at, size_t size, uint8_t flags)
     cdef int refuse(
         self, uint64_t from_id, uint64_t to_id, uint64_t ref, str code, str text
@@ -162,6 +164,7 @@ cdef class Switch:
     cdef int note(self, Waiter waiter) except -1
     cdef bint tell_here(self, Pid pid, object message, bint cast) except -1
     cdef Reply ask_here(self, uint64_t from_id, Pid pid, object request, object timeout)
+    cdef size_t name_head(self, uint8_t *head, uint64_t from_id, bytes key) except 0
     cdef object copied(self, object message)
     cdef int fail_replies(self, Line line, object error) except -1
     cdef int expect(self, Reply reply, object timeout) except -1

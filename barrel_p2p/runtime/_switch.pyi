@@ -104,7 +104,9 @@ class Line(FrameSink):
     def pause(self, id: int) -> None: ...  # noqa: A002
     def go_on(self, id: int) -> None: ...  # noqa: A002
     def tell_paused(self, id: int, paused: bool) -> None: ...  # noqa: A002
-    def send_frame(self, from_id: int, to_id: int, kind: int, body: bytes) -> None: ...
+    def send_frame(
+        self, from_id: int, to_id: int, kind: int, body: bytes, flags: int = 0
+    ) -> None: ...
 
 @final
 class Origin:
@@ -172,6 +174,17 @@ class Switch:
     ) -> bool: ...
     def ask(
         self, from_id: int, to: Pid, request: object, timeout: float | None
+    ) -> Reply | None: ...
+    def tell_name(
+        self, from_id: int, to: Pid, key: bytes, message: object, cast: bool = False
+    ) -> bool: ...
+    def ask_name(
+        self,
+        from_id: int,
+        to: Pid,
+        key: bytes,
+        request: object,
+        timeout: float | None,
     ) -> Reply | None: ...
     async def way(self, from_id: int, to: Pid) -> None: ...
     def line_up(self, line: Line) -> None: ...

@@ -70,6 +70,7 @@ cdef enum:
     SLOT_BITS = 24
     SEND_HEAD = 24
     CALL_HEAD = 36
+    NAMED_HEAD = 26          # without the name
     NAME_MAX = 1024
     FIRST_BYTES = 512        # room asked for before a message is encoded
 
@@ -374,6 +375,66 @@ cdef class Switch:
         box.offer(call)
         return reply
 
+    def tell_name(self, uint64_t from_id, to, bytes key not None, message, bint cast=False):
+        """As ``tell``, for whoever has a local name on another node.
+
+        Args:
+            from_id: As for ``tell``.
+            to: A ``Pid`` that stands for the name: its node, and an id that chooses the
+                stream.
+            key: The ``key_bytes`` of the name.
+            message: As for ``tell``.
+            cast: As for ``tell``.
+        """
+        cdef Pid place = to
+        cdef Line line = self.lines.get(place.node)
+        cdef RawStream stream
+        cdef uint8_t head[NAMED_HEAD + NAME_MAX]
+        cdef size_t size = self.name_head(head, from_id, key)
+        if line is None:
+            return False
+        stream = line.stream_for(from_id, place.id)
+        if stream.blocked:
+            return False
+        line.emit(stream, K_SEND_NAME, F_CAST if cast else 0, head, size, message)
+        return True
+
+    def ask_name(self, uint64_t from_id, to, bytes key not None, request, timeout):
+        """As ``ask``, for whoever has a local name on another node. See ``tell_name``."""
+        cdef Pid place = to
+        cdef Line line = self.lines.get(place.node)
+        cdef RawStream stream
+        cdef Reply reply
+        cdef uint8_t head[NAMED_HEAD + NAME_MAX]
+        cdef size_t size = self.name_head(head, from_id, key)
+        if line is None:
+            return None
+        stream = line.stream_for(from_id, place.id)
+        if stream.blocked:
+            return None
+        reply = new_reply(self, line, from_id, place)
+        reply.to_key = key
+        try:
+            bp_put64(head + size, reply.ref)
+            bp_put32(head + size + 8, deadline_ms(timeout))
+            line.emit(stream, K_CALL, F_NAMED, head, size + 12, request)
+        except BaseException:
+            self.replies.remove(reply.ref)
+            raise
+        if timeout is not None:
+            self.expect(reply, timeout)
+        return reply
+
+    cdef size_t name_head(self, uint8_t *head, uint64_t from_id, bytes key) except 0:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(key)
+        if size > NAME_MAX:
+            raise InvalidValue(f"a name of {size} bytes exceeds {NAME_MAX}")
+        bp_put64(head, from_id)
+        bp_put32(head + 8, self.creation)
+        bp_put16(head + 12, <uint16_t>size)
+        memcpy(head + 14, PyBytes_AS_STRING(key), size)
+        return 14 + size
+
     async def way(self, uint64_t from_id, to):
         """Wait until ``tell`` or ``ask`` may succeed, dialling if need be.
 
@@ -418,12 +479,12 @@ cdef class Switch:
         if self.lines.get(line.name) is line:
             del self.lines[line.name]
         self.fail_replies(line, error)
+        line.withdraw_all()
         for room in line.paused.values():
             if not room.done():
                 room.set_exception(error)
                 room.exception()  # Whoever waited may have been cancelled.
         line.paused.clear()
-        line.incoming.clear()
 
     cdef int fail_replies(self, Line line, object error) except -1:
         cdef Reply reply
