@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -110,7 +110,7 @@ async def node(
     directory: Path | None = None,
     limits: AdmissionLimits | None = None,
     handshake_timeout_ms: int = 10_000,
-    local_changes: dict[str, object] | None = None,
+    local_changes: Mapping[str, object] | None = None,
     **session_changes: object,
 ) -> AsyncIterator[ChannelNode]:
     """A node that listens, with a recorder on three frame kinds."""

@@ -127,7 +127,7 @@ class Reception:
         # A refused stranger keeps its slot while it may read why.
         connection.call_when_closed(slot.free)
         task = asyncio.get_running_loop().create_task(
-            self._admit(admission, connection, deadline_s, slot)
+            self._admit(admission, connection, deadline_s, slot), name=f"admit {host}"
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -148,7 +148,7 @@ class Reception:
         deadline_s: float,
         slot: _Slot,
     ) -> None:
-        who = connection.peer or "a stranger"
+        who, _ = connection.remote  # A host has many ports to fill the log from.
         try:
             channel = await admission.run()
             async with asyncio.timeout_at(deadline_s):
