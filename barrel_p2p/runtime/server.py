@@ -1,10 +1,8 @@
 """Servers: one process, one piece of state, requests one after another.
 
-The loop takes a message, runs the handler for it in the process's own task and answers.
 An exception in the handler of a call goes to the caller and the server stays; one in
 ``init``, ``handle_cast`` or ``handle_info`` ends the server, because nobody else would
-learn of it. A caller that gives up cancels the handler that works for it, never the
-server.
+learn of it.
 
 Source: Erlang/OTP, "gen_server Behaviour".
 """
@@ -12,72 +10,24 @@ Source: Erlang/OTP, "gen_server Behaviour".
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import traceback
 from collections.abc import Coroutine
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from barrel_p2p.core.terms import Pid, Ref
-from barrel_p2p.errors import (
-    BarrelError,
-    InvalidValue,
-    NoProc,
-    NoSuchFunction,
-    Overloaded,
-    UnavailableError,
-)
+from barrel_p2p.errors import InvalidValue, NoProc
 from barrel_p2p.runtime.limits import MAILBOX_LIMIT
-from barrel_p2p.runtime.mailbox import EMPTY
-from barrel_p2p.runtime.process import Process
-from barrel_p2p.runtime.switch import Call, Cast
-from barrel_p2p.runtime.verbs import REQUEST_TAG, Handler, handlers_of
+from barrel_p2p.runtime.process import Process, ProcessExit
+from barrel_p2p.runtime.processes import Processes
+from barrel_p2p.runtime.server_loop import NO_REPLY, ServerLoop
+from barrel_p2p.runtime.verbs import handlers_of
 
-__all__ = [
-    "ANSWERS_WAITING_MAX",
-    "CONCURRENT_CALLS_MAX",
-    "NO_REPLY",
-    "GenServer",
-]
-
-CONCURRENT_CALLS_MAX: Final = 256
-"""Calls of ``@call(concurrent=True)`` methods that one server runs at once."""
-
-ANSWERS_WAITING_MAX: Final = 256
-"""Answers of one server that wait for room towards one peer; its further calls are
-answered ``overloaded`` before they are looked at."""
-
-FAULT_CHARS_MAX: Final = 4_096
-"""Characters of an error's text that travel to the caller."""
-
-TRACEBACK_CHARS_MAX: Final = 16_384
-"""Characters of a traceback that travel to the caller, the last ones."""
+__all__ = ["NO_REPLY", "GenServer", "error_reason", "start_server"]
 
 _log = logging.getLogger("barrel_p2p.runtime")
 
 
-class _Refusal(Exception):
-    """Answers a call with the code of ``error`` itself: no handler ran."""
-
-    def __init__(self, error: BarrelError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _NoReply:
-    """The type of ``NO_REPLY``."""
-
-    def __repr__(self) -> str:
-        return "NO_REPLY"
-
-
-NO_REPLY: Final = _NoReply()
-"""A handler returns it when the answer comes later, from ``current_call.reply``."""
-
-_LOOK: Final = object()  # Wakes a server that was told to stop.
-
-
-class GenServer:
+class GenServer(ServerLoop):
     """A process with state that others call and cast to. Subclass it.
 
     State lives in attributes and needs no lock: one handler runs at a time, unless it
@@ -95,20 +45,8 @@ class GenServer:
 
     mailbox_limit: ClassVar[int] = MAILBOX_LIMIT
 
-    pid: Pid
     node: Any
     name: object = None
-    current_call: Call | None = None
-    dropped: int = 0
-
-    _process: Process
-    _task: asyncio.Task[Any]
-    _deferred: set[Call]
-    _waiting: dict[str, int]
-    _handlers: ClassVar[dict[str, Handler]] = {}
-    _stopped: tuple[object] | None = None
-    _withdrawn: bool = False
-    _concurrent: int = 0
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -164,12 +102,6 @@ class GenServer:
 
     # ---- what a subclass uses
 
-    def stop(self, reason: object = "normal") -> None:
-        """End the server when the running handler is done; what waits is dropped."""
-        if self._stopped is None:
-            self._stopped = (reason,)
-            self._process._box.offer(_LOOK)
-
     def monitor(self, pid: Pid) -> Ref:
         """As ``Process.monitor``; the ``Down`` comes to ``handle_info``."""
         return self._process.monitor(pid)
@@ -203,216 +135,132 @@ class GenServer:
         """As ``Process.create_task``: it ends with the server."""
         return self._process.create_task(work)
 
-    # ---- the loop
 
-    async def _serve(self) -> object:
-        # The reason to end with. A cancellation that was only a caller giving up may
-        # still come out of an await that has nothing to do with the call.
-        while True:
-            try:
-                return await self._take_all()
-            except asyncio.CancelledError:
-                if not self._forgiven():
-                    raise
+def error_reason(error: BaseException) -> tuple[str, str, str]:
+    """The reason of a process that ended with ``error``."""
+    return ("error", type(error).__name__, str(error))
 
-    async def _take_all(self) -> object:
-        box = self._process._box
-        take = box.take
-        withdraw = self._withdraw
-        while self._stopped is None:
-            while (message := take()) is EMPTY:
-                await box
-            if type(message) is not Call:
-                await self._take(message)
-                continue
-            if message.over or (self._waiting and self._crowded(message)):
-                continue
-            self.current_call = message
-            message.on_cancel = withdraw
-            try:
-                request = message.request
-                if (
-                    type(request) is tuple
-                    and len(request) == 4
-                    and (request[0] == REQUEST_TAG)
-                ):
-                    value = await self._invoke(message, request)
-                else:
-                    value = await self.handle_call(request, message.caller)
-                if value is NO_REPLY or message.blocked:
-                    self._later(message, value)
-                else:
-                    message.reply(value)
-            except asyncio.CancelledError as error:
-                if not self._absorbed(message, error):
-                    raise
-            except Exception as error:  # noqa: BLE001 - it is the caller's to see
-                self._fail(message, error)
-            if message.on_cancel is withdraw:
-                message.on_cancel = None
-            if self._withdrawn:
-                self._forgiven()
-            self.current_call = None
-        return self._stopped[0]
 
-    def _invoke(self, call: Call, request: Any) -> Coroutine[Any, Any, Any]:
-        handler = self._handlers.get(request[1]) if type(request[1]) is str else None
-        if handler is None or handler.verb != "call":
-            raise _Refusal(
-                NoSuchFunction(f"{type(self).__name__} has no @call {request[1]!r:.80}")
-            )
-        try:
-            args, kwargs = handler.arguments.check(request[2], request[3])
-        except InvalidValue as error:
-            raise _Refusal(error) from None
-        if handler.concurrent:
-            return self._beside(call, handler, args, kwargs)
-        return handler.function(self, *args, **kwargs)
+async def start_server[S: GenServer](
+    processes: Processes,
+    server: type[S],
+    *args: Any,
+    name: object = None,
+    link: Process | None = None,
+    **kwargs: Any,
+) -> Pid:
+    """Start a server and wait until its ``init`` has run.
 
-    async def _take(self, message: object) -> None:
-        if message is _LOOK:
-            return
-        if type(message) is not Cast:
-            await self.handle_info(message)
-            return
-        request = message.request
-        if type(request) is not tuple or len(request) != 4 or request[0] != REQUEST_TAG:
-            await self.handle_cast(request)
-            return
-        handler = self._handlers.get(request[1]) if type(request[1]) is str else None
-        if handler is None or handler.verb != "cast":
-            self._drop("cast", request[1])
-            return
-        try:
-            args, kwargs = handler.arguments.check(request[2], request[3])
-        except InvalidValue as error:
-            self._drop("cast", error)
-            return
-        await handler.function(self, *args, **kwargs)
+    Args:
+        processes: Where it runs.
+        server: Its class.
+        args: For ``init``.
+        name: A key term that names it on this node, or None.
+        link: A process to link it to before it runs.
+        kwargs: For ``init``.
 
-    # ---- callers that give up
+    Raises:
+        Conflict: The name is taken.
+        Exception: Whatever ``init`` raised. The process has ended.
+    """
+    started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    made = server()
+    process = processes.spawn(
+        _run,
+        made,
+        started,
+        args,
+        kwargs,
+        name=name,
+        mailbox_limit=server.mailbox_limit,
+    )
+    if link is not None:
+        link.link(process.pid)
+    try:
+        await started
+    except asyncio.CancelledError:
+        processes.end(process, "killed")
+        raise
+    return process.pid
 
-    def _withdraw(self) -> None:
-        self._withdrawn = True
-        self._task.cancel()
 
-    def _forgiven(self) -> bool:
-        # Whether the cancellation was a caller's, and nobody else wants the end.
-        if self._withdrawn:
-            self._withdrawn = False
-            self._task.uncancel()
-        return self._task.cancelling() == 0
+async def _run(
+    process: Process,
+    server: GenServer,
+    started: asyncio.Future[None],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> None:
+    _own(process, server)
+    try:
+        await server.init(*args, **kwargs)
+    except BaseException as error:
+        _refuse_start(started, process, error)
+        if isinstance(error, Exception):
+            raise ProcessExit(error_reason(error)) from error
+        raise
+    if not started.done():
+        started.set_result(None)
+    try:
+        reason = await server._serve()
+    except asyncio.CancelledError:
+        server._leave_calls()
+        await _terminate(server, _ended_reason(process))
+        raise
+    except ProcessExit as error:
+        server._leave_calls()
+        await _terminate(server, error.reason)
+        raise
+    except Exception as error:
+        server._leave_calls()
+        await _terminate(server, error_reason(error))
+        raise
+    server._leave_calls()
+    await _terminate(server, reason)
+    raise ProcessExit(reason)
 
-    def _absorbed(self, call: Call, error: asyncio.CancelledError) -> bool:
-        if not self._withdrawn and self._task.cancelling() == 0:
-            # Something that the handler waited for was cancelled, not the handler.
-            self._fail(call, error)
-            return True
-        return self._forgiven()
 
-    # ---- answers
+def _refuse_start(
+    started: asyncio.Future[None], process: Process, error: BaseException
+) -> None:
+    if started.done():
+        return
+    if isinstance(error, Exception):
+        started.set_exception(error)
+        return
+    reason = error.reason if isinstance(error, ProcessExit) else _ended_reason(process)
+    started.set_exception(
+        NoProc(f"process {process.pid.id} ended in init, with reason {reason!r}")
+    )
 
-    def _fail(self, call: Call, error: BaseException) -> None:
-        code, kind, trace = "error", type(error).__name__, ""
-        if isinstance(error, _Refusal):
-            error = error.error
-            code, kind = error.code, ""
-        else:
-            trace = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
-            _log.debug(
-                "a call of %s failed",
-                type(self).__name__,
-                exc_info=error,
-                extra={"event": "call_failed"},
-            )
-        # Without a way back, the caller's node is going, or far behind.
-        with contextlib.suppress(UnavailableError):
-            call.fail(code, str(error)[:FAULT_CHARS_MAX], kind, trace)
 
-    def _later(self, call: Call, value: object) -> None:
-        if value is NO_REPLY:
-            if call.on_cancel == self._withdraw:
-                call.on_cancel = None
-            self._deferred = {one for one in self._deferred if not one.over}
-            self._deferred.add(call)
-            return
-        node = call.caller.node
-        self._waiting[node] = self._waiting.get(node, 0) + 1
-        call.on_cancel = None
-        self.create_task(self._answer_later(call, value, node))
+def _ended_reason(process: Process) -> object:
+    """Why ``process`` was told to end, as it sees it while it is cancelled."""
+    ended_by = process._ended_by
+    return ended_by[0] if isinstance(ended_by, tuple) else "killed"
 
-    async def _answer_later(self, call: Call, value: object, node: str) -> None:
-        # One caller that does not read its answers must not keep the others waiting.
-        try:
-            while call.blocked:
-                await call.wait_room()
-            call.reply(value)
-        except Exception as error:  # noqa: BLE001 - as in the loop
-            self._fail(call, error)
-        finally:
-            self._waiting[node] -= 1
-            if self._waiting[node] == 0:
-                del self._waiting[node]
 
-    def _crowded(self, call: Call) -> bool:
-        node = call.caller.node
-        if self._waiting.get(node, 0) < ANSWERS_WAITING_MAX:
-            return False
-        self._fail(
-            call, _Refusal(Overloaded(f"{ANSWERS_WAITING_MAX} answers to {node} wait"))
-        )
-        return True
-
-    async def _beside(
-        self,
-        call: Call,
-        handler: Handler,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> object:
-        if self._concurrent >= CONCURRENT_CALLS_MAX:
-            raise _Refusal(
-                Overloaded(
-                    f"{type(self).__name__} runs {CONCURRENT_CALLS_MAX} calls already"
-                )
-            )
-        self._concurrent += 1
-        task = self.create_task(self._answer_beside(call, handler, args, kwargs))
-        call.on_cancel = task.cancel
-        return NO_REPLY
-
-    async def _answer_beside(
-        self,
-        call: Call,
-        handler: Handler,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        try:
-            value = await handler.function(self, *args, **kwargs)
-            while call.blocked:
-                await call.wait_room()
-            call.reply(value)
-        except Exception as error:  # noqa: BLE001 - it is the caller's to see
-            self._fail(call, error)
-        finally:
-            self._concurrent -= 1
-
-    def _drop(self, kind: str, what: object) -> None:
-        self.dropped += 1
-        _log.debug(
-            "%s dropped a %s: %.200r",
-            type(self).__name__,
-            kind,
-            what,
-            extra={"event": "message_unhandled"},
+async def _terminate(server: GenServer, reason: object) -> None:
+    # Its reason to end stays what it was, whatever happens here.
+    if reason == "killed":
+        return
+    try:
+        await server.terminate(reason)
+    except Exception:  # noqa: BLE001 - it ends anyhow
+        _log.exception(
+            "terminate of %s failed",
+            type(server).__name__,
+            extra={"event": "terminate_failed"},
         )
 
-    def _leave_calls(self) -> None:
-        # Whoever still waits for an answer of this server is told that none will come.
-        left = [*self._deferred]
-        if self.current_call is not None:
-            left.append(self.current_call)
-        for call in left:
-            call.on_cancel = None
-            self._fail(call, _Refusal(NoProc(f"process {self.pid.id} has ended")))
+
+def _own(process: Process, server: GenServer) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    server._process = process
+    server._task = task
+    server._deferred = set()
+    server._waiting = {}
+    server.pid = process.pid
+    server.node = process.node
+    server.name = process.name

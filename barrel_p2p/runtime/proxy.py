@@ -1,0 +1,103 @@
+"""Proxies: objects that look like a server and call it where it runs."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any, cast
+
+from barrel_p2p.core.terms import Pid
+from barrel_p2p.runtime import addresses, calls
+from barrel_p2p.runtime.addresses import Destination
+from barrel_p2p.runtime.server import GenServer
+from barrel_p2p.runtime.switch import Origin, Switch
+from barrel_p2p.runtime.verbs import REQUEST_TAG, handlers_of
+
+__all__ = ["proxy"]
+
+_made: weakref.WeakKeyDictionary[type, type[_Proxy]] = weakref.WeakKeyDictionary()
+
+
+class _Proxy:
+    """The base of what ``proxy`` makes."""
+
+    __slots__ = ("_server", "_switch", "_timeout", "_to")
+
+    def __init__(
+        self, switch: Switch, server: type, to: Destination, timeout: float | None
+    ) -> None:
+        self._switch = switch
+        self._server = server
+        self._to = to
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<proxy of {self._server.__name__} for {self._to!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        kind = "a method without @call or @cast"
+        if not hasattr(self._server, name):
+            kind = f"no method of {self._server.__name__}"
+        raise AttributeError(
+            f"a proxy of {self._server.__name__} has no {name!r}: it is {kind}, "
+            "and only marked methods can be called from elsewhere",
+            name=name,
+            obj=self,
+        )
+
+
+def proxy[S: GenServer](
+    me: Origin, server: type[S], to: Destination, *, timeout: float | None = 5.0
+) -> S:
+    """An object with the marked methods of ``server``, for the process ``to``.
+
+    Its ``@call`` methods return or raise what the method did there; its ``@cast``
+    methods return once the request is queued. A name is looked up at each call, so that
+    the proxy serves whoever has it then.
+
+    Args:
+        me: Whose node sends. A process of it that uses the proxy sends in its own name.
+        server: The class that runs there.
+        to: A pid, ``At(name, node)``, or a name on this node.
+        timeout: Seconds a call waits; None for ever.
+
+    Raises:
+        NoProc: ``to`` is a name on this node, and nobody has it.
+    """
+    addresses.resolve(me.switch, to)
+    made = _made.get(server)
+    if made is None:
+        made = _made[server] = _class_for(server)
+    return cast(S, made(me.switch, server, to, timeout))
+
+
+def _class_for(server: type) -> type[_Proxy]:
+    members: dict[str, Any] = {"__slots__": (), "__doc__": server.__doc__}
+    for name, handler in handlers_of(server).items():
+        make = _call_method if handler.verb == "call" else _cast_method
+        method = make(name)
+        method.__name__ = name
+        method.__qualname__ = f"{server.__name__}.{name}"
+        method.__doc__ = handler.function.__doc__
+        members[name] = method
+    return type(f"{server.__name__}Proxy", (_Proxy,), members)
+
+
+def _call_method(name: str) -> Callable[..., Any]:
+    async def method(self: _Proxy, *args: Any, **kwargs: Any) -> Any:
+        me = self._switch.origin_here()
+        request = (REQUEST_TAG, name, args, kwargs)
+        to = self._to
+        if type(to) is Pid:
+            return await calls.call(me, to, request, self._timeout)
+        return await addresses.call(me, to, request, timeout=self._timeout)
+
+    return method
+
+
+def _cast_method(name: str) -> Callable[..., Any]:
+    async def method(self: _Proxy, *args: Any, **kwargs: Any) -> None:
+        me = self._switch.origin_here()
+        await addresses.cast(me, self._to, (REQUEST_TAG, name, args, kwargs))
+
+    return method
