@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from barrel_p2p.core.hlc import HLC, Timestamp
     from barrel_p2p.core.names import Address, At, NodeReference
     from barrel_p2p.core.terms import Atom, Pid, Ref
+    from barrel_p2p.discovery.backend import Discovery
     from barrel_p2p.quic.settings import EngineSettings
 else:
 
@@ -74,6 +75,8 @@ else:
                 from barrel_p2p.core import names as room
             elif name == "Config":
                 import barrel_p2p.config as room
+            elif name == "Discovery":
+                from barrel_p2p.discovery import backend as room
             elif name == "ensure_certificate":
                 from barrel_p2p.auth import certs as room
             elif name == "EngineSettings":
@@ -109,6 +112,7 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "CookieMismatch",
+    "Discovery",
     "Down",
     "Endpoint",
     "EngineSettings",
