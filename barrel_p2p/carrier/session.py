@@ -200,17 +200,16 @@ def _version(fields: dict[object, object], name: str, peer: str | None) -> str:
 
 
 def _address(fields: dict[object, object], peer: str | None) -> tuple[str, int] | None:
-    match fields.get("address", ""):
-        case None:
-            return None
-        case (str(host), int(port)):
-            # A bool is an int to `match`, and true would pass for port 1.
+    value = fields.get("address", "")
+    if value is None:
+        return None
+    if type(value) is tuple and len(value) == 2:
+        host, port = value
+        # A bool is an int, and true would pass for port 1.
+        if isinstance(host, str) and type(port) is int:
             plain = 1 <= len(host) <= HOST_CHARS_MAX and host.isascii()
-            fits = type(port) is int and 1 <= port <= PORT_MAX
-            if plain and host.isprintable() and fits:
+            if plain and host.isprintable() and 1 <= port <= PORT_MAX:
                 return host, port
-        case _:
-            pass
     raise _bad("has no address, neither undefined nor host and port", peer)
 
 
