@@ -36,6 +36,7 @@ __all__ = [
     "SOCKET_PATH_BYTES_MAX",
     "DataDir",
     "next_creation",
+    "socket_path",
 ]
 
 CREATION_EPOCH_S = 1_700_000_000
@@ -69,6 +70,32 @@ def next_creation(stored: int | None, *, wall_ms: int) -> int:
             hint="set the clock, and start the node under another name",
         )
     return creation
+
+
+def socket_path(directory: Path, environment: Mapping[str, str] | None = None) -> Path:
+    """Where the node whose data is in ``directory`` takes commands from this host.
+
+    Args:
+        directory: Absolute. Whether a node runs there does not matter.
+        environment: As for ``DataDir.control_socket``.
+
+    Raises:
+        ConfigError: As for ``DataDir.control_socket``.
+    """
+    near = directory / "ctl.sock"
+    if len(os.fsencode(near)) <= SOCKET_PATH_BYTES_MAX:
+        return near
+    environment = os.environ if environment is None else environment
+    runtime = Path(environment.get("XDG_RUNTIME_DIR", ""))
+    mark = hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
+    far = runtime / f"barrel_p2p-{mark}.sock"
+    if runtime.is_absolute() and len(os.fsencode(far)) <= SOCKET_PATH_BYTES_MAX:
+        return far
+    raise ConfigError(
+        f"the path of a control socket in {directory} exceeds "
+        f"SOCKET_PATH_BYTES_MAX={SOCKET_PATH_BYTES_MAX}",
+        hint="choose a shorter data_dir, or set XDG_RUNTIME_DIR",
+    )
 
 
 @final
@@ -199,20 +226,7 @@ class DataDir:
         Raises:
             ConfigError: That is needed, and not set or too long itself.
         """
-        near = self._path / "ctl.sock"
-        if len(os.fsencode(near)) <= SOCKET_PATH_BYTES_MAX:
-            return near
-        environment = os.environ if environment is None else environment
-        runtime = Path(environment.get("XDG_RUNTIME_DIR", ""))
-        mark = hashlib.sha256(os.fsencode(self._path)).hexdigest()[:16]
-        far = runtime / f"barrel_p2p-{mark}.sock"
-        if runtime.is_absolute() and len(os.fsencode(far)) <= SOCKET_PATH_BYTES_MAX:
-            return far
-        raise ConfigError(
-            f"the path of a control socket in {self._path} exceeds "
-            f"SOCKET_PATH_BYTES_MAX={SOCKET_PATH_BYTES_MAX}",
-            hint="choose a shorter data_dir, or set XDG_RUNTIME_DIR",
-        )
+        return socket_path(self._path, environment)
 
 
 def _check_mode(path: Path) -> None:
