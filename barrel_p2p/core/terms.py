@@ -16,6 +16,7 @@ from barrel_p2p.core._terms import (
     Pid,
     Ref,
     check_node_name,
+    set_verbs,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "Pid",
     "Ref",
     "check_node_name",
+    "set_verbs",
 ]

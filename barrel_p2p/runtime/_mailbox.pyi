@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import Callable, Generator
-from typing import Final, Self
+from typing import Any, Final, Self
 
 LIMIT_MAX: Final[int]
 
@@ -33,5 +33,6 @@ class Mailbox(Waiter):
     def find(
         self, match: type | Callable[[object], bool] | object, again: bool = False
     ) -> object: ...
+    def discard(self, match: Callable[[Any], bool]) -> bool: ...
     def room_future(self) -> asyncio.Future[None]: ...
     def close(self) -> list[object]: ...

@@ -20,7 +20,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from asyncio import CancelledError
 
-from barrel_p2p.errors import InvalidValue
+from barrel_p2p.errors import InvalidValue, NoProc
 
 cdef extern from "Python.h":
     int PyContext_Enter(object context) except -1
@@ -164,6 +164,18 @@ cdef class Mailbox(Waiter):
     def __len__(self):
         return self.count
 
+    def __next__(self):
+        if self.closed and self.count == 0:
+            # Whoever waits here would be told to look again for ever.
+            self.state = WAITER_IDLE
+            raise NoProc("the mailbox is closed: its process has ended")
+        if self.state != WAITER_FIRED and not self.ready():
+            self.state = WAITER_WAITING
+            self._asyncio_future_blocking = True
+            return self
+        self.state = WAITER_IDLE
+        raise StopIteration
+
     cdef bint ready(self) noexcept:
         return self.count > self.wanted or self.closed
 
@@ -260,6 +272,19 @@ cdef class Mailbox(Waiter):
             i += 1
         self.scanned = self.wanted = self.count
         return _EMPTY
+
+    def discard(self, match):
+        """Remove the oldest message for which ``match(message)`` holds; whether one did.
+
+        A selective receive that is parked misses nothing by it.
+        """
+        cdef uint32_t i = 0
+        while i < self.count:
+            if match(<object>PyList_GET_ITEM(self.ring, (self.head + i) & self.mask)):
+                self.remove(i)
+                return True
+            i += 1
+        return False
 
     cdef object remove(self, uint32_t index):
         cdef list ring = self.ring

@@ -6,9 +6,15 @@ from typing import Final
 
 __all__ = [
     "INCOMING_CALLS_MAX",
+    "LINKS_PER_PEER_MAX",
+    "LINKS_PER_PROCESS_MAX",
     "MAILBOX_LIMIT",
     "MAILBOX_SLACK",
+    "MONITORS_PER_PEER_MAX",
+    "MONITORS_PER_PROCESS_MAX",
     "PROCESSES_MAX",
+    "TIMERS_PER_PROCESS_MAX",
+    "TIMER_SECONDS_MAX",
 ]
 
 MAILBOX_LIMIT: Final = 10_000
@@ -23,3 +29,21 @@ INCOMING_CALLS_MAX: Final = 65_536
 
 PROCESSES_MAX: Final = 1 << 20
 """Processes of one node at once, and calls of one node that wait at once."""
+
+LINKS_PER_PROCESS_MAX: Final = 1 << 18
+"""Links of one process. One more ends at once with reason ``system_limit``."""
+
+LINKS_PER_PEER_MAX: Final = 1 << 16
+"""Links between processes of this node and of one peer, whoever made them."""
+
+MONITORS_PER_PROCESS_MAX: Final = 1 << 18
+"""Monitors that one process has on others; one more fires with ``system_limit``."""
+
+MONITORS_PER_PEER_MAX: Final = 1 << 16
+"""Monitors that processes of one peer have on processes of this node."""
+
+TIMERS_PER_PROCESS_MAX: Final = 1 << 16
+"""Timers of one process that have not fired."""
+
+TIMER_SECONDS_MAX: Final = 4_294_967.0
+"""The longest timer, some 49 days."""

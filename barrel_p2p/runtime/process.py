@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Self
 
+from barrel_p2p.core.names import At
 from barrel_p2p.core.terms import Pid, Ref
 from barrel_p2p.runtime.mailbox import EMPTY
 
@@ -51,6 +52,7 @@ class Process:
         "_children",
         "_ended_by",
         "_processes",
+        "_started",
         "_task",
         "name",
         "node",
@@ -65,7 +67,8 @@ class Process:
         self._box = box
         self._task: asyncio.Task[None] | None = None
         self._children: set[asyncio.Task[Any]] | None = None
-        self._ended_by: object = None
+        self._ended_by: tuple[object] | None = None
+        self._started = False
         self.pid = pid
         self.node: Any = processes.node
         self.name = name
@@ -119,15 +122,30 @@ class Process:
         return message
 
     def link(self, pid: Pid) -> None:
-        """Tie the ends of both processes together, as Erlang's ``link/1``."""
-        self._processes.link(self, pid)
+        """Tie the ends of both processes together, as Erlang's ``link/1``.
+
+        Guarantee:
+            Once, and whoever asked first: an exit signal when ``pid`` ends, is not
+            there (``noproc``), or its node is lost (``noconnection``). It ends this
+            process unless the reason is ``normal``, or arrives as ``Exit`` when
+            ``trap_exit`` is set.
+        """
+        self._processes.ties.link(self.pid.id, pid)
 
     def unlink(self, pid: Pid) -> None:
         """Undo ``link``. After it no exit signal of that link arrives."""
-        self._processes.unlink(self, pid)
+        self._processes.ties.unlink(self.pid.id, pid)
 
-    def monitor(self, pid: Pid) -> Ref:
-        """Ask for one ``Down(ref, pid, reason)``: ``pid`` ended or its node is lost."""
+    def monitor(self, pid: Pid | At) -> Ref:
+        """Ask for one ``Down(ref, pid, reason)``: ``pid`` ended or its node is lost.
+
+        Args:
+            pid: A process, or ``At(name, node)`` for whoever has the name there now.
+                Its node is dialled if there is no channel to it.
+
+        Raises:
+            NotEncodable: The name is no key term.
+        """
         return self._processes.monitor(self, pid)
 
     def demonitor(self, ref: Ref, *, flush: bool = True) -> None:
@@ -137,8 +155,17 @@ class Process:
     def send_after(self, delay: float, to: Pid, message: object) -> Ref:
         """Send ``message`` to ``to`` in ``delay`` seconds, if this process still runs.
 
+        Args:
+            delay: 0 to ``TIMER_SECONDS_MAX``.
+            to: Any process.
+            message: As for ``Pid.send``.
+
         Returns:
             For ``cancel_timer``.
+
+        Raises:
+            InvalidValue: ``delay`` is out of range.
+            Busy: This process has ``TIMERS_PER_PROCESS_MAX`` timers.
         """
         return self._processes.send_after(self, delay, to, message)
 
@@ -162,6 +189,12 @@ class Process:
             ProcessExit: Always.
         """
         raise ProcessExit(reason)
+
+    def _end(self, reason: object) -> None:
+        self._processes.end(self, reason)
+
+    def _kill(self) -> None:
+        self._processes.kill(self)
 
     def _look(self, match: object) -> Any:
         box = self._box
