@@ -65,7 +65,11 @@ cdef class Line(FrameSink):
         if box is None:
             self.switch.dropped += 1
             return 0
-        message = self.read(to.rest, to.rest_bytes, frame.flags)
+        try:
+            message = self.read(to.rest, to.rest_bytes, frame.flags)
+        except InvalidValue:
+            self.switch.dropped += 1
+            return 0
         self.put(box, Cast(message) if frame.flags & F_CAST else message, stream)
         return 0
 
@@ -133,18 +137,23 @@ cdef class Line(FrameSink):
     cdef int replied(self, const bp_frame_t *frame) except -1:
         cdef Reply reply
         cdef uint64_t ref
+        cdef object value = None
+        cdef object fault = None
         if frame.body_bytes < 8:
             raise WireError("an answer without a ref", peer=self.name)
         ref = bp_get64(frame.body)
         reply = self.switch.replies.find(ref)
         if reply is None or reply.line is not self:
             return 0  # Its caller has given up.
-        value = self.read(frame.body + 8, frame.body_bytes - 8, frame.flags)
+        try:
+            value = self.read(frame.body + 8, frame.body_bytes - 8, frame.flags)
+        except InvalidValue as error:
+            fault = error
         reply.line = None
         if reply.claim():
             self.switch.note(reply)
-        if frame.kind == K_REPLY:
-            reply.settle(value, None)
+        if frame.kind == K_REPLY or fault is not None:
+            reply.settle(value, fault)
         else:
             reply.settle(None, self.switch.fault_of(value, self.name))
         return 0

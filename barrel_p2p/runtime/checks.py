@@ -19,7 +19,7 @@ import msgspec
 from barrel_p2p.core.terms import Atom, Pid, Ref
 from barrel_p2p.errors import InvalidValue
 
-__all__ = ["Arguments", "Checker", "checker_of", "hints_of"]
+__all__ = ["Arguments", "Checker", "checker_of", "convert", "hints_of"]
 
 type Checker = Callable[[Any], Any]
 
@@ -35,6 +35,16 @@ _POSITIONAL: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
 )
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """``value`` as a ``hint``. Text is never taken for bytes, nor a number for text.
+
+    Raises:
+        msgspec.ValidationError: It is of another type.
+        TypeError: ``hint`` is a kind of annotation that msgspec does not know.
+    """
+    return msgspec.convert(value, hint, builtin_types=_NATIVE)
 
 
 def hints_of(annotations: dict[str, Any], namespace: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +75,7 @@ def checker_of(hint: Any) -> Checker | None:
     if origin is Union or origin is types.UnionType:
         return _union(hint)
     try:
-        msgspec.convert(None, hint, builtin_types=_NATIVE)
+        convert(None, hint)
     except msgspec.ValidationError:
         pass
     except TypeError:
@@ -80,12 +90,12 @@ class _Convert:
         self._hint = hint
 
     def __call__(self, value: Any) -> Any:
-        return msgspec.convert(value, self._hint, builtin_types=_NATIVE)
+        return convert(value, self._hint)
 
 
 def _union(hint: Any) -> Checker | None:
     try:
-        msgspec.convert(None, hint, builtin_types=_NATIVE)
+        convert(None, hint)
     except msgspec.ValidationError:
         return _Convert(hint)
     except TypeError:
