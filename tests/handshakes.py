@@ -94,7 +94,7 @@ class Party:
         self.auth_mode = auth_mode
         self.versions = versions
         self.clock = _Clock(wall_ms)
-        self.now_ms = 5_000
+        self.now_ms = secrets.randbelow(10**9)  # No two nodes share this clock.
         self.trust_directory = directory / name
         self.trust = TrustStore(self.trust_directory, mode=mode, clock=self.clock)
 

@@ -83,6 +83,24 @@ def relay(a: Party, b: Party, rng: random.Random) -> list[Side]:
     return [dialler, acceptor]
 
 
+def relay_with_a_stolen_certificate(
+    a: Party, b: Party, rng: random.Random
+) -> list[Side]:
+    """A1: the attacker shows a the certificate of b, so only the exporters differ."""
+    dialler, acceptor = a.dial(leg(), b.name), b.accept(leg())
+    talk(dialler, acceptor)
+    return [dialler, acceptor]
+
+
+def relay_with_one_exporter(a: Party, b: Party, rng: random.Random) -> list[Side]:
+    """A1: were the exporters ever equal, the certificates would still differ."""
+    exporter = rng.randbytes(32)
+    dialler = a.dial(Link(rng.randbytes(32), exporter), b.name)
+    acceptor = b.accept(Link(rng.randbytes(32), exporter))
+    talk(dialler, acceptor)
+    return [dialler, acceptor]
+
+
 def relay_by_a_member(a: Party, b: Party, rng: random.Random) -> list[Side]:
     """A1, by one who knows the cookie and so makes each proof fit its leg."""
     to_a, to_b = leg(), Link()
@@ -195,7 +213,16 @@ def admitted(attack: Attack, victims: tuple[Party, Party]) -> int:
 
 
 @pytest.mark.parametrize(
-    "attack", [relay, relay_by_a_member, crossed_dials, reflection, interleaving]
+    "attack",
+    [
+        relay,
+        relay_with_a_stolen_certificate,
+        relay_with_one_exporter,
+        relay_by_a_member,
+        crossed_dials,
+        reflection,
+        interleaving,
+    ],
 )
 def test_an_attacker_gets_nobody_admitted_and_nothing_pinned(
     attack: Attack, victims: tuple[Party, Party]
@@ -205,7 +232,15 @@ def test_an_attacker_gets_nobody_admitted_and_nothing_pinned(
     assert [party.trust.list_trusted() for party in victims] == before
 
 
-@pytest.mark.parametrize("attack", [relay, relay_by_a_member])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        relay,
+        relay_with_a_stolen_certificate,
+        relay_with_one_exporter,
+        relay_by_a_member,
+    ],
+)
 def test_the_relay_succeeds_where_nothing_is_bound(
     attack: Attack, victims: tuple[Party, Party]
 ) -> None:
@@ -246,6 +281,19 @@ def test_the_transcript_alone_stops_a_reflection(
     if victims[0].trust.get_trust_mode() == "strict":
         victims[0].trust.store_key("b@h", victims[0].keys.public_key)
     assert admitted(reflection, victims) == 0
+
+
+def test_the_proof_of_the_cookie_cannot_be_given_back(tmp_path: Path) -> None:
+    """A3, A12: in cookie mode nothing but the role tells the two proofs apart."""
+    cookie_only = machine_module.Mode.COOKIE
+    a = Party(tmp_path, "a@h", auth_mode=cookie_only)
+    for _ in range(TRIALS):
+        side = a.dial(leg(), "b@h")
+        side.receive(Hello(1, 1, cookie_only, "b@h", b""))
+        side.receive(sent_by_us := Challenge(bytes(32), WALL_MS))
+        assert sent(side, Challenge) != sent_by_us
+        side.receive(sent(side, Response))
+        assert side.code == "cookie"
 
 
 def honest(a: Party, b: Party, link: Link) -> tuple[Side, Side]:

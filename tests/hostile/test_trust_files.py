@@ -304,6 +304,15 @@ def test_a_store_that_others_may_write_to_is_refused(
         opened(tmp_path)
 
 
+def test_a_pin_whose_metadata_cannot_be_written_is_no_pin(tmp_path: Path) -> None:
+    trust = opened(tmp_path)
+    (tmp_path / "trusted" / "a@h.json").mkdir()
+    with pytest.raises(StorageError):
+        trust.pin("a@h", KEY)
+    assert trust.check("a@h", OTHER) is Verdict.FIRST_CONTACT
+    assert not (tmp_path / "trusted" / "a@h.pub").exists()
+
+
 def test_a_crash_between_the_two_files_of_a_pin_leaves_no_pin(tmp_path: Path) -> None:
     opened(tmp_path).pin("a@h", KEY)
     (tmp_path / "trusted" / "a@h.pub").unlink()
