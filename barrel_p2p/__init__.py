@@ -59,6 +59,28 @@ if TYPE_CHECKING:
     from barrel_p2p.core.names import Address, At, NodeReference
     from barrel_p2p.core.terms import Atom, Pid, Ref
     from barrel_p2p.discovery.backend import Discovery
+    from barrel_p2p.node.api import (
+        NO_REPLY,
+        Call,
+        Cast,
+        ConnectOptions,
+        EventStream,
+        GenServer,
+        Lagged,
+        Node,
+        NodeDown,
+        NodeStats,
+        NodeUp,
+        Process,
+        ProcessExit,
+        UnknownMessage,
+        call,
+        cast,
+        current_node,
+        message,
+        run,
+        self_pid,
+    )
     from barrel_p2p.quic.settings import EngineSettings
 else:
 
@@ -83,6 +105,8 @@ else:
                 from barrel_p2p.quic import settings as room
             elif name == "Endpoint":
                 from barrel_p2p.carrier import endpoint as room
+            elif name in __all__:
+                from barrel_p2p.node import api as room
             else:
                 raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         except ModuleNotFoundError as error:
@@ -98,6 +122,7 @@ else:
 
 __all__ = [
     "HLC",
+    "NO_REPLY",
     "Address",
     "At",
     "Atom",
@@ -106,27 +131,37 @@ __all__ = [
     "AuthTimeout",
     "BarrelError",
     "Busy",
+    "Call",
     "CallTimeout",
+    "Cast",
     "ClockDrift",
     "Config",
     "ConfigError",
     "Conflict",
+    "ConnectOptions",
     "CookieMismatch",
     "Discovery",
     "Down",
     "Endpoint",
     "EngineSettings",
     "Event",
+    "EventStream",
     "Exit",
+    "GenServer",
     "InvalidValue",
     "KeyMismatch",
     "KeypairMismatch",
+    "Lagged",
     "MigrationDisabled",
     "MigrationsExhausted",
     "NameMismatch",
     "NoProc",
     "NoSuchFunction",
+    "Node",
+    "NodeDown",
     "NodeReference",
+    "NodeStats",
+    "NodeUp",
     "NotConnected",
     "NotEncodable",
     "NotStarted",
@@ -135,6 +170,8 @@ __all__ = [
     "PeerTsSkew",
     "PeerUnreachable",
     "Pid",
+    "Process",
+    "ProcessExit",
     "Ref",
     "RemoteError",
     "RevokedKey",
@@ -145,9 +182,16 @@ __all__ = [
     "StreamReset",
     "Timestamp",
     "UnavailableError",
+    "UnknownMessage",
     "UntrustedKey",
     "UsageError",
     "VersionMismatch",
     "WireError",
+    "call",
+    "cast",
+    "current_node",
     "ensure_certificate",
+    "message",
+    "run",
+    "self_pid",
 ]

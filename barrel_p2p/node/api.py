@@ -1,0 +1,37 @@
+"""What an application of nodes and processes imports, in one place for the facade."""
+
+from __future__ import annotations
+
+from barrel_p2p.carrier.dialer import ConnectOptions
+from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.node.node import Node, NodeStats
+from barrel_p2p.node.run import current_node, run, self_pid
+from barrel_p2p.runtime.event_stream import EventStream, Lagged
+from barrel_p2p.runtime.process import Process, ProcessExit
+from barrel_p2p.runtime.server import NO_REPLY, GenServer
+from barrel_p2p.runtime.switch import Call, Cast
+from barrel_p2p.runtime.typed import UnknownMessage, message
+from barrel_p2p.runtime.verbs import call, cast
+
+__all__ = [
+    "NO_REPLY",
+    "Call",
+    "Cast",
+    "ConnectOptions",
+    "EventStream",
+    "GenServer",
+    "Lagged",
+    "Node",
+    "NodeDown",
+    "NodeStats",
+    "NodeUp",
+    "Process",
+    "ProcessExit",
+    "UnknownMessage",
+    "call",
+    "cast",
+    "current_node",
+    "message",
+    "run",
+    "self_pid",
+]

@@ -1,0 +1,332 @@
+"""What a node is made of, in the order in which it starts. It stops in reverse.
+
+Each stage puts what it made into ``Parts`` and takes it down when it is left. All that
+can refuse to start (settings, keys, the lock) stands before the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from barrel_p2p.auth.certs import CertificateFiles, ensure_certificate
+from barrel_p2p.auth.cookie import cookie_key
+from barrel_p2p.auth.identity import KeyPair, ensure_key_pair
+from barrel_p2p.auth.machine import LocalNode
+from barrel_p2p.auth.policy import CookieOnly, boot_warnings, mode_chooser
+from barrel_p2p.auth.trust import TrustStore
+from barrel_p2p.carrier.channel import Channel
+from barrel_p2p.carrier.channels import Channels
+from barrel_p2p.carrier.dialer import Resolved
+from barrel_p2p.carrier.dispatcher import Dispatcher
+from barrel_p2p.carrier.endpoint import Endpoint
+from barrel_p2p.carrier.inbound import FrameSink
+from barrel_p2p.carrier.reset_seed import ensure_reset_seed
+from barrel_p2p.carrier.roles import StreamRole
+from barrel_p2p.carrier.session import Session
+from barrel_p2p.config import Config
+from barrel_p2p.core.clock import Clock
+from barrel_p2p.core.hlc import HLC
+from barrel_p2p.core.names import Address, NodeReference
+from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.discovery.advertise import advertised_address
+from barrel_p2p.discovery.chain import Chain
+from barrel_p2p.discovery.configured import chain_of
+from barrel_p2p.discovery.file import REFRESH_MS
+from barrel_p2p.errors import PeerUnreachable
+from barrel_p2p.node.data_dir import DataDir
+from barrel_p2p.quic.settings import EngineSettings
+from barrel_p2p.runtime.calls import fault_of
+from barrel_p2p.runtime.processes import Processes
+from barrel_p2p.runtime.switch import Line, Switch
+from barrel_p2p.runtime.typed import lift, lower
+from barrel_p2p.wire.kinds import Kind
+
+__all__ = ["PROTOCOL_MAX", "PROTOCOL_MIN", "STAGES", "Parts", "Stage"]
+
+PROTOCOL_MIN: Final = 1
+PROTOCOL_MAX: Final = 1
+"""Versions of the session protocol that this package speaks."""
+
+_log = logging.getLogger("barrel_p2p.node")
+
+
+@dataclass
+class Parts:
+    """What the stages make of a configuration. Each field is set by the stage it is of.
+
+    Args:
+        name: The node's name.
+        config: What it was told.
+        clock: Both kinds of time.
+        node: What processes see as their node.
+        drain: Seconds that stopping may take, where peers or processes are waited for.
+    """
+
+    name: str
+    config: Config
+    clock: Clock
+    node: Any
+    drain: float = 5.0
+
+    directory: DataDir = None  # type: ignore[assignment]
+    key_pair: KeyPair = None  # type: ignore[assignment]
+    trust: TrustStore = None  # type: ignore[assignment]
+    certificate: CertificateFiles = None  # type: ignore[assignment]
+    hlc: HLC = None  # type: ignore[assignment]
+    endpoint: Endpoint = None  # type: ignore[assignment]
+    address: Address = None  # type: ignore[assignment]
+    switch: Switch = None  # type: ignore[assignment]
+    processes: Processes = None  # type: ignore[assignment]
+    chain: Chain = None  # type: ignore[assignment]
+    channels: Channels = None  # type: ignore[assignment]
+
+
+type Stage = Callable[[Parts], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def data_directory(parts: Parts) -> AsyncIterator[None]:
+    """Lock the directory, and begin a new life of the node in it."""
+    path = Path(parts.config.data_dir or f"data/{parts.name}")
+    with DataDir.open(path, clock=parts.clock) as directory:
+        parts.directory = directory
+        yield
+
+
+@asynccontextmanager
+async def identity(parts: Parts) -> AsyncIterator[None]:
+    """Load or make keys and certificate; refuse settings that leave the node open."""
+    config, directory = parts.config, parts.directory
+    warnings = boot_warnings(
+        cookie=config.dist_cookie,
+        bind_host=config.bind_host,
+        allow_default_cookie=config.allow_default_cookie,
+        auth_enabled=config.auth_enabled,
+        cookie_only=CookieOnly(config.cookie_only_nodes),
+    )
+    for warning in warnings:
+        _log.warning("%s: %s", parts.name, warning, extra={"event": "boot_warning"})
+    keys = directory.resolve(config.auth_key_dir)
+    parts.key_pair = ensure_key_pair(keys)
+    parts.trust = TrustStore(keys, mode=config.auth_trust_mode, clock=parts.clock)
+    parts.certificate = ensure_certificate(
+        directory.resolve(config.quic_cert_dir), parts.name
+    )
+    parts.hlc = HLC(parts.clock, max_drift_ms=config.hlc_max_drift_ms, node=parts.name)
+    yield
+
+
+@asynccontextmanager
+async def endpoint(parts: Parts) -> AsyncIterator[None]:
+    """Bind the socket."""
+    config = parts.config
+    parts.endpoint = opened = await Endpoint.open(
+        config.bind_host,
+        config.listen_port,
+        certificate=parts.certificate,
+        settings=EngineSettings(
+            idle_timeout_ms=config.idle_timeout_ms,
+            keep_alive_ms=config.keep_alive_ms,
+            spin_us=config.spin_us,
+            streams_uni_max=config.data_streams + 8,
+        ),
+        reset_seed=ensure_reset_seed(parts.directory.reset_seed),
+    )
+    try:
+        host, port = opened.address
+        parts.address = advertised_address(
+            parts.name,
+            bind_host=host,
+            bound_port=port,
+            advertise_host=config.advertise_host,
+            advertise_port=config.advertise_port,
+        )
+        yield
+    finally:
+        await opened.close(drain=min(parts.drain, 1.0))
+
+
+@asynccontextmanager
+async def processes(parts: Parts) -> AsyncIterator[None]:
+    """Let processes run, and messages reach them."""
+    parts.switch = switch = Switch(
+        parts.name,
+        parts.directory.creation,
+        asyncio.get_running_loop(),
+        strict=parts.config.strict_messages,
+    )
+    switch.node = parts.node
+    switch.fault_of = fault_of
+    switch.lower = lower
+    switch.lift = lift
+    switch.on_slow = _slow_warning(parts)
+    parts.processes = Processes(switch, node=parts.node)
+    parts.endpoint.pump.set_after_dispatch(switch.resume)
+    try:
+        yield
+    finally:
+        await parts.processes.stop(timeout=parts.drain)
+        switch.close()
+
+
+@asynccontextmanager
+async def channels(parts: Parts) -> AsyncIterator[None]:
+    """Dial and be dialled."""
+    config, switch = parts.config, parts.switch
+    parts.chain = chain_of(config, clock=parts.clock)
+    dispatcher = Dispatcher()
+    parts.channels = made = Channels(
+        parts.endpoint,
+        node=LocalNode(
+            name=parts.name,
+            key_pair=parts.key_pair,
+            cookie_key=cookie_key(config.dist_cookie),
+            protocol_min=PROTOCOL_MIN,
+            protocol_max=PROTOCOL_MAX,
+            timestamp_window_ms=config.auth_timestamp_window,
+            mode_of=mode_chooser(
+                CookieOnly(config.cookie_only_nodes),
+                auth_enabled=config.auth_enabled,
+                lookup_pin=parts.trust.lookup_pin,
+            ),
+        ),
+        session=Session(
+            creation=switch.creation,
+            address=(parts.address.host, parts.address.port),
+            ring_size=config.ring_size,
+            member_heartbeat_ms=config.member_heartbeat_ms,
+            member_ttl_ms=config.member_ttl_ms,
+            data_streams=config.data_streams,
+            package=version("barrel-p2p"),
+        ),
+        trust=parts.trust,
+        certificate_hash=parts.certificate.der_sha256,
+        resolve=_resolver(parts.chain),
+        dispatcher=dispatcher,
+        line=_line_maker(parts),
+        clock=parts.clock,
+        handshake_timeout_ms=config.auth_handshake_timeout,
+    )
+    _register(dispatcher, parts)
+    made.listen(lambda event: _node_changed(parts, event))
+    parts.trust.on_revoked(lambda name, _key: made.disconnect(name, "revoked"))
+    switch.dial = made.connect
+    try:
+        yield
+    finally:
+        await made.close(drain=parts.drain)
+
+
+@asynccontextmanager
+async def discovery(parts: Parts) -> AsyncIterator[None]:
+    """Tell others where the node is, again and again, and take it back at the end."""
+    await _publish(parts)
+    publishing = asyncio.create_task(_keep_published(parts))
+    try:
+        yield
+    finally:
+        publishing.cancel()
+        await asyncio.wait({publishing})
+        await parts.chain.withdraw(parts.name)
+
+
+STAGES: Final[tuple[Stage, ...]] = (
+    data_directory,
+    identity,
+    endpoint,
+    processes,
+    channels,
+    discovery,
+)
+
+
+async def _keep_published(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(REFRESH_MS / 1_000)
+        await _publish(parts)
+
+
+async def _publish(parts: Parts) -> None:
+    for said in await parts.chain.register(parts.address):
+        if said.error is not None:
+            _log.warning(
+                "%s could not be published: %s",
+                parts.name,
+                said,
+                extra={"event": "publish_failed", "node": parts.name},
+            )
+
+
+def _resolver(chain: Chain) -> Callable[[NodeReference], Any]:
+    async def resolve(reference: NodeReference) -> Resolved:
+        answer = await chain.resolve(reference)
+        found = [(address.host, address.port) for address in answer.addresses]
+        return Resolved(found, str(answer))
+
+    return resolve
+
+
+def _line_maker(parts: Parts) -> Callable[[Channel], FrameSink]:
+    switch, pump = parts.switch, parts.endpoint.pump
+
+    def line_of(channel: Channel) -> FrameSink:
+        line = Line(switch, channel, pump, parts.config.data_streams)
+        switch.line_up(line)
+        return line
+
+    return line_of
+
+
+def _register(dispatcher: Dispatcher, parts: Parts) -> None:
+    switch = parts.switch
+
+    def room(channel: Channel, frame: Any) -> None:
+        line = switch.lines.get(channel.name)
+        if line is not None and line.channel is channel:
+            line.room_frame(frame.kind, frame.body)
+
+    dispatcher.register((Kind.PAUSE, Kind.RESUME), room, role=StreamRole.CONTROL)
+    dispatcher.register(
+        range(Kind.EXIT, Kind.DOWN + 1),
+        parts.processes.handle_frame,
+        role=StreamRole.DATA,
+    )
+
+
+def _node_changed(parts: Parts, event: NodeUp | NodeDown) -> None:
+    switch = parts.switch
+    if isinstance(event, NodeUp):
+        parts.processes.node_up(event.node)
+    else:
+        line = switch.lines.get(event.node)
+        if line is not None:
+            switch.drop_line(
+                line,
+                PeerUnreachable(
+                    f"the channel to {event.node} is down: {event.reason}",
+                    peer=event.node,
+                ),
+            )
+        parts.processes.node_lost(event.node, event.reason)
+    parts.node.node_changed(event)
+
+
+def _slow_warning(parts: Parts) -> Callable[[Any, int], None]:
+    def warn(process: Any, ms: int) -> None:
+        _log.warning(
+            "%s: %s held the event loop for %d ms; move such work to"
+            " asyncio.to_thread or a process pool",
+            parts.name,
+            process if process is not None else "code outside any process",
+            ms,
+            extra={"event": "slow_handler", "node": parts.name},
+        )
+
+    return warn

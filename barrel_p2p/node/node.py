@@ -1,0 +1,482 @@
+"""``Node``: what an application holds of its cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from barrel_p2p.auth.trust import TrustStore
+from barrel_p2p.carrier.channels import Channels
+from barrel_p2p.carrier.dialer import ConnectOptions
+from barrel_p2p.config import Config
+from barrel_p2p.core.clock import Clock, SystemClock
+from barrel_p2p.core.hlc import HLC
+from barrel_p2p.core.names import (
+    Address,
+    HasAddress,
+    NodeReference,
+    default_node_name,
+    node_name,
+)
+from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.core.terms import Pid, Ref
+from barrel_p2p.errors import Conflict, NotStarted
+from barrel_p2p.node.boot import STAGES, Parts
+from barrel_p2p.node.notify import notify
+from barrel_p2p.quic.engine import EngineStats
+from barrel_p2p.runtime import addresses, proxy, server
+from barrel_p2p.runtime.event_stream import EventStream
+from barrel_p2p.runtime.process import Process
+from barrel_p2p.runtime.processes import Processes, ProcessFunction
+from barrel_p2p.runtime.server import GenServer
+from barrel_p2p.runtime.switch import Origin
+
+__all__ = ["Node", "NodeRef", "NodeStats"]
+
+type NodeRef = str | Address | NodeReference | HasAddress
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStats:
+    """Figures of one node.
+
+    Attributes:
+        processes: That run.
+        channels: That are up.
+        calls_waiting: Calls of this node that wait for an answer.
+        messages_dropped: Messages for processes that were gone, since the start.
+        engine: Datagrams, bytes and connections.
+    """
+
+    processes: int
+    channels: int
+    calls_waiting: int
+    messages_dropped: int
+    engine: EngineStats
+
+
+class Node:
+    """One node of a cluster: a UDP port, keys, channels, processes.
+
+    ``async with Node(...)`` starts and stops it. It belongs to the event loop it was
+    started on; several may run in one process.
+
+    Args:
+        name: ``name@host``; None takes ``node_name`` of the configuration, or
+            ``node@<this host>``.
+        config: Everything else; None loads the environment and the defaults.
+        clock: Both kinds of time; None is the system's.
+        overrides: Keys of the configuration that beat ``config``.
+
+    Raises:
+        ConfigError: A key is unknown, or a value out of range.
+        InvalidValue: ``name`` is no node name.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        config: Config | None = None,
+        *,
+        clock: Clock | None = None,
+        **overrides: object,
+    ) -> None:
+        if config is None:
+            config = Config.load(**overrides)
+        elif overrides:
+            config = config.replace(**overrides)
+        chosen = name or config.node_name or default_node_name()
+        self.name = node_name(chosen)
+        self.config = config
+        self._clock = clock or SystemClock()
+        self._parts: Parts | None = None
+        self._stack: AsyncExitStack | None = None
+        self._pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._streams: set[EventStream[NodeUp | NodeDown]] = set()
+        self._stopped: asyncio.Future[None] | None = None
+        self._stop_asked: asyncio.Event | None = None
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name}, {'running' if self._parts else 'not running'}>"
+
+    # ---- life
+
+    async def start(self) -> None:
+        """Bind, load or make keys, publish the address. Returns once it can be dialled.
+
+        Raises:
+            Conflict: It runs already; or the address, or the data directory, is in use.
+            ConfigError: The settings would leave the node open to anybody.
+            StorageError: The data directory cannot be used.
+        """
+        if self._stack is not None:
+            raise Conflict(f"node {self.name} was started already")
+        self._pid = os.getpid()
+        self._loop = asyncio.get_running_loop()
+        self._stop_asked = asyncio.Event()
+        parts = Parts(self.name, self.config, self._clock, self)
+        self._stack = stack = AsyncExitStack()
+        try:
+            for stage in STAGES:
+                await stack.enter_async_context(stage(parts))
+        except BaseException:
+            self._stack = None
+            await stack.aclose()
+            raise
+        self._parts = parts
+
+    async def stop(self, *, drain: float = 5.0) -> None:
+        """Stop taking work, end the processes, send what is queued, close. Idempotent.
+
+        Args:
+            drain: Seconds that processes, and peers, have for that.
+        """
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
+            return
+        stack, parts = self._stack, self._parts
+        if stack is None or parts is None:
+            return
+        self._stopped = asyncio.get_running_loop().create_future()
+        parts.drain = drain
+        try:
+            await stack.aclose()
+        finally:
+            self._parts = self._stack = None
+            for stream in list(self._streams):
+                stream.close()
+            self._stopped.set_result(None)
+            self._stopped = None
+            if self._stop_asked is not None:
+                self._stop_asked.set()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def serve_forever(self) -> None:
+        """Run until SIGTERM or SIGINT, or until ``stop``; then stop in good order.
+
+        Tells systemd when it is ready and when it stops, if it runs under it.
+        """
+        loop = asyncio.get_running_loop()
+        if self._parts is None:
+            await self.start()
+        asked = self._stop_asked
+        if asked is None:
+            raise NotStarted(f"node {self.name} is not running")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
+        try:
+            notify("READY=1")
+            await asked.wait()
+            notify("STOPPING=1")
+            await self.stop()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    async def ready(self, *, peers: int = 1, timeout: float | None = None) -> None:
+        """Wait until there are channels to at least ``peers`` nodes.
+
+        Raises:
+            TimeoutError: There are fewer after ``timeout`` seconds.
+        """
+        async with asyncio.timeout(timeout):
+            async with self.events() as events:
+                while len(self.nodes()) < peers:
+                    await events.next()
+
+    @property
+    def address(self) -> Address:
+        """Where other nodes are told to find it.
+
+        Raises:
+            NotStarted: It is not running.
+        """
+        return self._running().address
+
+    @property
+    def creation(self) -> int:
+        """Which life of this node it is; a later one has a higher number."""
+        return self._running().switch.creation
+
+    @property
+    def keys(self) -> TrustStore:
+        """Its pins: which key belongs to which node."""
+        return self._running().trust
+
+    @property
+    def public_key(self) -> bytes:
+        """Its own public key, 32 bytes."""
+        return self._running().key_pair.public_key
+
+    @property
+    def hlc(self) -> HLC:
+        """Its hybrid logical clock."""
+        return self._running().hlc
+
+    def stats(self) -> NodeStats:
+        """What it holds now, and totals since it started."""
+        parts = self._running()
+        return NodeStats(
+            processes=len(parts.processes),
+            channels=len(parts.channels.nodes()),
+            calls_waiting=parts.switch.calls_waiting,
+            messages_dropped=parts.switch.dropped,
+            engine=parts.endpoint.stats(),
+        )
+
+    # ---- other nodes
+
+    async def connect(self, ref: NodeRef, *, timeout: float | None = 10.0) -> str:
+        """Open an authenticated channel to ``ref``, if there is none.
+
+        Args:
+            ref: ``name@host``, found by discovery; ``name@host:port``; either with
+                ``#SHA256:...`` to name the key it must have; or a ``Node``.
+            timeout: Seconds.
+
+        Returns:
+            The peer's name.
+
+        Raises:
+            PeerUnreachable: It does not answer. The error's notes list each step.
+            AuthError: One of the two refused the other.
+            VersionMismatch: They have no version of the protocol in common.
+            Conflict: ``ref`` is this node.
+        """
+        channel = await self._channels().connect(ref, timeout=timeout)
+        return channel.name
+
+    async def join(
+        self, contact_node: NodeRef, *, timeout: float | None = 10.0
+    ) -> None:
+        """Become part of the cluster of ``contact_node``. Raises as ``connect``."""
+        await self.connect(contact_node, timeout=timeout)
+
+    def disconnect(self, node: NodeRef) -> bool:
+        """Close the channel to ``node``; whether there was one. It knows within 1 s."""
+        return self._channels().disconnect(NodeReference.parse(node).name)
+
+    def nodes(self) -> list[str]:
+        """Nodes with an open channel, as Erlang's ``nodes/0``, sorted."""
+        return sorted(self._channels().nodes())
+
+    def events(self, *, maxsize: int = 1_024) -> EventStream[NodeUp | NodeDown]:
+        """``NodeUp`` and ``NodeDown`` from now on.
+
+        Args:
+            maxsize: Events that may wait; when there are more, the oldest go and
+                ``Lagged`` says how many.
+        """
+        self._running()
+        stream: EventStream[NodeUp | NodeDown] = EventStream(
+            self._streams.discard, maxsize=maxsize
+        )
+        self._streams.add(stream)
+        return stream
+
+    def node_changed(self, event: NodeUp | NodeDown) -> None:
+        """Tell the readers of ``events``. For the boot order."""
+        for stream in self._streams:
+            stream.put(event)
+
+    def set_connect_options(self, node: NodeRef, options: ConnectOptions) -> None:
+        """Dial ``node`` with ``options``, once; for instance through a relay."""
+        name = NodeReference.parse(node).name
+        self._channels().set_connect_options(name, options)
+
+    def get_connect_options(self, node: NodeRef) -> ConnectOptions | None:
+        """What ``set_connect_options`` has set and no dial has used."""
+        return self._channels().get_connect_options(NodeReference.parse(node).name)
+
+    def clear_connect_options(self, node: NodeRef) -> None:
+        """Forget them."""
+        self._channels().clear_connect_options(NodeReference.parse(node).name)
+
+    # ---- processes
+
+    def spawn(
+        self,
+        function: ProcessFunction,
+        *args: Any,
+        name: object = None,
+        mailbox_limit: int | None = None,
+    ) -> Pid:
+        """Start a process that runs ``await function(process, *args)``.
+
+        Args:
+            function: A coroutine function; its first argument is a ``Process``.
+            args: The others.
+            name: A key term under which this node finds it; see ``At``.
+            mailbox_limit: Messages at which its mailbox is full and senders wait.
+
+        Raises:
+            Conflict: The name is taken.
+            NotStarted: The node is not running.
+        """
+        return (
+            self._processes()
+            .spawn(function, *args, name=name, mailbox_limit=mailbox_limit)
+            .pid
+        )
+
+    def spawn_link(self, function: ProcessFunction, *args: Any) -> Pid:
+        """``spawn``, linked to the calling process from its first moment."""
+        return self._processes().spawn_link(function, *args)
+
+    def spawn_monitor(self, function: ProcessFunction, *args: Any) -> tuple[Pid, Ref]:
+        """``spawn``, monitored by the calling process from its first moment."""
+        return self._processes().spawn_monitor(function, *args)
+
+    def mailbox(self) -> AbstractAsyncContextManager[Process]:
+        """A pid and a mailbox for plain code: ``async with node.mailbox() as me``."""
+        return self._processes().mailbox()
+
+    def register(self, name: object, pid: Pid) -> None:
+        """Name a process of this node.
+
+        Raises:
+            Conflict: Another process has the name.
+            NoProc: ``pid`` is no process of this node.
+        """
+        self._processes().register(name, pid)
+
+    def unregister(self, name: object) -> None:
+        """Take a name away."""
+        self._processes().unregister(name)
+
+    def whereis(self, name: object) -> Pid | None:
+        """The process of this node that has ``name``, or None."""
+        return self._processes().whereis(name)
+
+    async def start_server[S: GenServer](
+        self, kind: type[S], *args: Any, name: object = None, **kwargs: Any
+    ) -> Pid:
+        """Start a server; returns once its ``init`` is done.
+
+        Args:
+            kind: A ``GenServer``.
+            args: For its ``init``.
+            name: A name on this node.
+            kwargs: For its ``init``.
+
+        Raises:
+            Conflict: The name is taken.
+            Exception: What ``init`` raised.
+        """
+        return await server.start_server(
+            self._processes(), kind, *args, name=name, **kwargs
+        )
+
+    async def proxy[S: GenServer](
+        self, kind: type[S], to: addresses.Destination, *, timeout: float | None = 5.0
+    ) -> S:
+        """An object whose methods call the server ``to``.
+
+        Args:
+            kind: The server's class; its ``@call`` and ``@cast`` methods are there.
+            to: A pid, ``At(name, node)``, or a name on this node.
+            timeout: Seconds that each call may take; None waits for ever.
+
+        Raises:
+            NoProc: Nobody has the name on this node.
+        """
+        return proxy.proxy(self._origin(), kind, to, timeout=timeout)
+
+    # ---- messages
+
+    async def send(self, to: addresses.Destination, message: object) -> None:
+        """Send ``message``; waits only for room, or for a channel to be opened.
+
+        Raises:
+            NoProc: Nobody has the name on this node.
+            NotEncodable: ``message`` has no form on the wire.
+            PeerUnreachable: There is no way to the node.
+        """
+        await addresses.send(self._origin(), to, message)
+
+    async def cast(self, to: addresses.Destination, request: object) -> None:
+        """Send a request that wants no answer. Raises as ``send``."""
+        await addresses.cast(self._origin(), to, request)
+
+    async def call(
+        self, to: addresses.Destination, request: object, *, timeout: float | None = 5.0
+    ) -> Any:
+        """Ask, and wait for the answer. Raises as ``Pid.call``."""
+        return await addresses.call(self._origin(), to, request, timeout=timeout)
+
+    async def rpc(
+        self,
+        node: NodeRef,
+        function: str | Callable[..., Any],
+        *args: Any,
+        timeout: float | None = 5.0,
+    ) -> Any:
+        """Call a function that ``node`` has exposed with ``@expose``.
+
+        Raises:
+            NoProc: It has exposed no such function.
+            RemoteError: The function raised.
+            CallTimeout: No answer within ``timeout`` seconds; it was cancelled there.
+            PeerUnreachable: There is no way to the node.
+        """
+        from barrel_p2p.runtime import rpc
+
+        return await rpc.rpc(self._origin(), node, function, *args, timeout=timeout)
+
+    async def multi_rpc(
+        self,
+        nodes: Iterable[NodeRef],
+        function: str | Callable[..., Any],
+        *args: Any,
+        timeout: float | None = 5.0,
+    ) -> dict[str, Any]:
+        """``rpc`` to several at once: node to value, or to the ``BarrelError`` raised."""
+        from barrel_p2p.runtime import rpc
+
+        return await rpc.multi_rpc(
+            self._origin(), nodes, function, *args, timeout=timeout
+        )
+
+    # ---- inside
+
+    def _running(self) -> Parts:
+        if self._parts is None:
+            raise NotStarted(
+                f"node {self.name} is not running", hint="use it inside `async with`"
+            )
+        if self._pid != os.getpid():
+            raise NotStarted(
+                f"node {self.name} was started in process {self._pid}, and this is a"
+                f" fork of it, {os.getpid()}",
+                hint="start the node after the fork",
+            )
+        return self._parts
+
+    def _channels(self) -> Channels:
+        return self._running().channels
+
+    def _processes(self) -> Processes:
+        return self._running().processes
+
+    def _origin(self) -> Origin:
+        # The running process if it is one of this node's, else the node itself.
+        switch = self._running().switch
+        return switch.origin_here()
