@@ -262,7 +262,8 @@ async def test_whoever_waits_on_a_connection_learns_that_it_ended() -> None:
                 both.accepted.accept_stream(),
             )
         ]
-        await eventually(lambda: stuck.blocked)
+        # The peer must have heard of the stream: what is queued here may still be here.
+        await eventually(lambda: stuck.blocked and waiting[-1].done())
         both.accepted.close(4)
         for work in waiting[:-1]:
             with pytest.raises(PeerUnreachable):
