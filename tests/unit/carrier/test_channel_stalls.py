@@ -72,7 +72,7 @@ async def test_a_loop_that_is_blocked_for_three_seconds_loses_no_channel() -> No
         async with node("a@h") as a:
             near = await within(a.channels.connect(lively.ref))
             await eventually(lambda: len(a.frames) > 0)
-            time.sleep(3.0)  # noqa: ASYNC251 -- the loop is meant to be blocked
+            time.sleep(3.0)  # not synchronisation: a blocked loop  # noqa: ASYNC251
             before = len(a.frames)
             await eventually(lambda: len(a.frames) > before + 40)
             near.send_control(CONTROL_KIND, b"still there")
