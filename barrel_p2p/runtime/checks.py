@@ -131,24 +131,32 @@ class Arguments:
         title: What an error calls it.
     """
 
-    __slots__ = ("_checkers", "_exact", "_signature", "_title")
+    __slots__ = ("_checkers", "_exact", "_function", "_signature", "_title")
 
     def __init__(self, function: Callable[..., Any], *, skip: int, title: str) -> None:
         signature = inspect.signature(function)
-        parameters = list(signature.parameters.values())[skip:]
-        namespace = getattr(inspect.unwrap(function), "__globals__", {})
+        self._signature = signature.replace(
+            parameters=list(signature.parameters.values())[skip:]
+        )
+        self._function = function
+        self._title = title
+        # Annotations are looked at when the first arguments come: by then the module
+        # that wrote them is complete.
+        self._checkers: dict[str, Checker | None] | None = None
+        self._exact: frozenset[tuple[type, ...]] = frozenset()
+
+    def _prepare(self) -> dict[str, Checker | None]:
+        parameters = list(self._signature.parameters.values())
         hints = hints_of(
             {
                 one.name: one.annotation
                 for one in parameters
                 if one.annotation is not inspect.Parameter.empty
             },
-            namespace,
+            getattr(inspect.unwrap(self._function), "__globals__", {}),
         )
-        self._title = title
-        self._signature = signature.replace(parameters=parameters)
-        self._checkers = {name: checker_of(hint) for name, hint in hints.items()}
         self._exact = _exact_types(parameters, hints)
+        return {name: checker_of(hint) for name, hint in hints.items()}
 
     def check(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments, converted where that is harmless.
@@ -166,6 +174,8 @@ class Arguments:
     def _bind(
         self, args: tuple[Any, ...], kwargs: dict[Any, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if self._checkers is None:
+            self._checkers = self._prepare()
         if not all(type(name) is str for name in kwargs):
             raise InvalidValue(f"{self._title}: names of arguments are text")
         try:
@@ -173,11 +183,13 @@ class Arguments:
         except TypeError as error:
             raise InvalidValue(f"{self._title}: {error}") from None
         for name, value in bound.arguments.items():
-            bound.arguments[name] = self._converted(name, value)
+            bound.arguments[name] = self._converted(name, value, self._checkers)
         return bound.args, bound.kwargs
 
-    def _converted(self, name: str, value: Any) -> Any:
-        checker = self._checkers.get(name)
+    def _converted(
+        self, name: str, value: Any, checkers: dict[str, Checker | None]
+    ) -> Any:
+        checker = checkers.get(name)
         if checker is None:
             return value
         kind = self._signature.parameters[name].kind

@@ -1,9 +1,9 @@
 """Functions that other nodes may call: those the application exposed, and no others.
 
 A call is an ordinary one, to the process that has the local name ``RPC_NAME``, with
-``(function, args, kwargs)``. The function is looked up in a dictionary by its whole name;
-its arguments are checked against its annotations first. Nothing is imported, and no
-attribute is ever looked up by a name from a peer.
+``(function, args, kwargs)``. The function is looked up in a dictionary by its whole
+name; its arguments are checked against its annotations first. Nothing is imported, and
+no attribute is ever looked up by a name from a peer.
 
 Bounded by ``RPC_CALLS_MAX`` and ``RPC_CALLS_PER_PEER_MAX``.
 """
@@ -97,8 +97,8 @@ def expose(
         function: A function; no method.
         name: What it is called by: letters, digits and ``_``, not beginning with ``_``,
             at most ``FUNCTION_NAME_CHARS_MAX`` characters; else its own name.
-        peers: Patterns such as ``"worker-*@*"`` for the nodes that may call it; None for
-            all that are in the cluster. Others are told that there is no such function.
+        peers: Patterns such as ``"worker-*@*"`` for the nodes that may call it; None
+            for all. Others are told that there is no such function.
 
     Raises:
         Conflict: Another function has the name.
@@ -157,7 +157,7 @@ async def rpc(
     Args:
         me: Who asks.
         node: Where; a node may call itself.
-        function: The name it is exposed by there; or the function, if it is exposed here.
+        function: The name it is exposed by there; or a function that is exposed here.
         args: For it.
         timeout: Seconds; None waits for ever. It is cancelled there when they are over.
         kwargs: For it.
@@ -188,7 +188,6 @@ async def multi_rpc(
 
     Raises:
         InvalidValue: One of ``nodes`` is no node, or ``function`` is not exposed here.
-        NotEncodable: An argument has no form on the wire.
     """
     names = list(dict.fromkeys(NodeReference.parse(node).name for node in nodes))
     name = function if isinstance(function, str) else _name_of(function)
@@ -196,7 +195,7 @@ async def multi_rpc(
     async def one(node: str) -> Any:
         try:
             return await rpc(me, node, name, *args, timeout=timeout, **kwargs)
-        except (UnavailableError, BarrelError) as error:
+        except BarrelError as error:
             return error
 
     return dict(zip(names, await asyncio.gather(*map(one, names)), strict=True))
@@ -230,8 +229,12 @@ class _Service:
 
     async def run(self, process: Process) -> None:
         async for message in process:
-            if type(message) is Call and not message.over:
+            if type(message) is not Call or message.over:
+                continue
+            try:
                 self._take(process, message)
+            except Exception as error:  # noqa: BLE001 - one request, not the service
+                _fail(message, "error", str(error), type(error).__name__)
 
     def _take(self, process: Process, call: Call) -> None:
         caller = call.caller.node
@@ -291,6 +294,9 @@ async def _answer(
         while call.blocked:
             await call.wait_room()
         call.reply(value)
+    except asyncio.CancelledError:
+        _fail(call, "error", "the function was cancelled", "CancelledError")
+        raise
     except Exception as error:  # noqa: BLE001 - it is the caller's to see
         trace = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
         _fail(call, "error", str(error), type(error).__name__, trace)

@@ -298,6 +298,9 @@ class ServerLoop:
             while call.blocked:
                 await call.wait_room()
             call.reply(value)
+        except asyncio.CancelledError as error:
+            self._fail(call, error)
+            raise
         except Exception as error:  # noqa: BLE001 - it is the caller's to see
             self._fail(call, error)
         finally:
