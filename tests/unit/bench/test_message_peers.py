@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sys
@@ -15,6 +16,8 @@ from bench.message_peers.adapter import Peer, Tally
 from bench.message_peers.workload import perform
 from bench.workload import Work
 from tests.tools import CI
+
+WORK_SECONDS_MAX = 20.0
 
 # The first two must run in CI, whose environment has them.
 MODULES = {
@@ -61,7 +64,8 @@ async def test_every_phase_ends_with_figures(name: str, tmp_path: Path) -> None:
         server = make()
         info = await server.serve(work.phase, Tally())
         try:
-            figures = await perform(make, work, {**info, "pids": [os.getpid()]})
+            async with asyncio.timeout(WORK_SECONDS_MAX):
+                figures = await perform(make, work, {**info, "pids": [os.getpid()]})
         finally:
             await server.close()
         assert all(value > 0 for value in figures.values()), (work, figures)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,8 +25,11 @@ from bench.message_peers.adapter import (
     end_marker,
 )
 from bench.message_peers.tcp import Frames
-from bench.message_peers.workload import perform
+from bench.message_peers.workload import cpu_s, perform
 from bench.workload import Work, WorkFailed
+
+PID_MAX = 2**22  # One more than the largest that Linux gives.
+SPIN = ("sha256", b"", b"", 10_000)
 
 type Spoil = Callable[[int], int]
 """How often message number so-and-so arrives."""
@@ -129,6 +136,18 @@ async def test_an_answer_that_is_not_the_request_fails_the_call() -> None:
 async def test_an_unknown_phase_is_refused() -> None:
     with pytest.raises(ValueError, match="lunch"):
         await figures(Work("lunch", 1))
+
+
+def test_the_cpu_time_of_a_process_is_that_of_all_its_threads() -> None:
+    before_s, ours_s = cpu_s(os.getpid()), time.process_time()
+    spinner = threading.Thread(target=hashlib.pbkdf2_hmac, args=SPIN)
+    spinner.start()
+    spinner.join()
+    used_s = time.process_time() - ours_s
+    assert used_s > 0
+    assert cpu_s(os.getpid()) - before_s >= used_s
+    with pytest.raises(OSError, match="Invalid argument"):
+        cpu_s(PID_MAX)
 
 
 def test_a_pass_ends_with_the_marker_of_its_last_sender() -> None:
