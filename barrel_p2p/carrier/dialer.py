@@ -128,6 +128,14 @@ class Dial:
         if self.connection is not None:
             self.connection.abort()
 
+    def raise_if_not_over(self) -> None:
+        """After a failure: raise if the dial goes on nevertheless, later."""
+        if self._gave_way:
+            raise _Deferred
+        closed = None if self.connection is None else self.connection.how_closed
+        if closed == Closed(ClosedBy.APPLICATION, CODE_BUSY):
+            raise _TurnedAway
+
     def begin(self) -> None:
         """Another attempt."""
         self._gave_way = False
@@ -332,8 +340,7 @@ class Dialer:
             try:
                 await self._reach(dial, host, port)
             except (PeerUnreachable, InvalidValue, UnavailableError) as error:
-                if dial.gave_way:
-                    raise _Deferred from None
+                dial.raise_if_not_over()
                 dial.report.failed(*_unreached(dial.connection, str(error)))
                 if last == 0:
                     error.peer = dial.reference.name
@@ -353,22 +360,19 @@ class Dialer:
     async def _admit(self, dial: Dial, deadline_s: float) -> Channel:
         connection = dial.connection
         assert connection is not None
-        admission = Admission(
-            connection,
-            self._gate,
-            deadline_s=deadline_s,
-            reference=dial.reference,
-            admitted=lambda peer: self._make_channel(connection, peer),
-        )
+        admission: Admission[Channel] | None = None
         try:
+            admission = Admission(
+                connection,
+                self._gate,
+                deadline_s=deadline_s,
+                reference=dial.reference,
+                admitted=lambda peer: self._make_channel(connection, peer),
+            )
             channel = await admission.run()
         except BarrelError as error:
-            if dial.gave_way:
-                raise _Deferred from None
-            closed = connection.how_closed
-            if closed == Closed(ClosedBy.APPLICATION, CODE_BUSY):
-                raise _TurnedAway from None
-            refusal = admission.refusal
+            dial.raise_if_not_over()
+            refusal = None if admission is None else admission.refusal
             if refusal is not None:
                 if refusal.by_peer and refusal.code == "duplicate":
                     raise _Deferred from None

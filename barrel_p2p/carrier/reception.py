@@ -116,13 +116,18 @@ class Reception:
             connection.close(CODE_BUSY, "too many connections wait for admission")
             return
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
-        admission = Admission(
-            connection,
-            self._gate,
-            deadline_s=deadline_s,
-            reference=None,
-            admitted=lambda peer: self._make_channel(connection, peer),
-        )
+        try:
+            admission = Admission(
+                connection,
+                self._gate,
+                deadline_s=deadline_s,
+                reference=None,
+                admitted=lambda peer: self._make_channel(connection, peer),
+            )
+        except BarrelError as error:
+            self._refuse(host, error)
+            connection.close(CODE_BUSY, "cannot be admitted now")
+            return
         slot = _Slot(self._hosts, host)
         # A refused stranger keeps its slot while it may read why.
         connection.call_when_closed(slot.free)
