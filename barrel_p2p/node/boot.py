@@ -39,8 +39,10 @@ from barrel_p2p.discovery.advertise import advertised_address
 from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.discovery.configured import chain_of
 from barrel_p2p.discovery.file import REFRESH_MS
-from barrel_p2p.errors import PeerUnreachable
+from barrel_p2p.errors import ConfigError, PeerUnreachable
+from barrel_p2p.node.control import open_control
 from barrel_p2p.node.data_dir import DataDir
+from barrel_p2p.node.operations import Operations
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime.calls import fault_of
 from barrel_p2p.runtime.processes import Processes
@@ -66,6 +68,7 @@ class Parts:
         config: What it was told.
         clock: Both kinds of time.
         node: What processes see as their node.
+        hidden: It publishes nothing and takes no commands.
         drain: Seconds that stopping may take, where peers or processes are waited for.
     """
 
@@ -73,6 +76,7 @@ class Parts:
     config: Config
     clock: Clock
     node: Any
+    hidden: bool = False
     drain: float = 5.0
 
     directory: DataDir = None  # type: ignore[assignment]
@@ -227,6 +231,9 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
 @asynccontextmanager
 async def discovery(parts: Parts) -> AsyncIterator[None]:
     """Tell others where the node is, again and again, and take it back at the end."""
+    if parts.hidden:
+        yield
+        return
     await _publish(parts)
     publishing = asyncio.create_task(_keep_published(parts))
     try:
@@ -237,6 +244,27 @@ async def discovery(parts: Parts) -> AsyncIterator[None]:
         await parts.chain.withdraw(parts.name)
 
 
+@asynccontextmanager
+async def control(parts: Parts) -> AsyncIterator[None]:
+    """Take commands from this host."""
+    path = None
+    if not parts.hidden:
+        try:
+            path = parts.directory.control_socket()
+        except ConfigError as error:
+            _log.warning(
+                "%s takes no commands: %s",
+                parts.name,
+                error,
+                extra={"event": "no_control_socket", "node": parts.name},
+            )
+    if path is None:
+        yield
+        return
+    async with open_control(path, Operations(parts.node).perform):
+        yield
+
+
 STAGES: Final[tuple[Stage, ...]] = (
     data_directory,
     identity,
@@ -244,6 +272,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     processes,
     channels,
     discovery,
+    control,
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from barrel_p2p.auth.trust import TrustStore
 from barrel_p2p.carrier.channels import Channels
 from barrel_p2p.carrier.dialer import ConnectOptions
+from barrel_p2p.carrier.report import ConnectReport, report_of
 from barrel_p2p.config import Config
 from barrel_p2p.core.clock import Clock, SystemClock
 from barrel_p2p.core.hlc import HLC
@@ -26,7 +27,7 @@ from barrel_p2p.core.names import (
 )
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.core.terms import Pid, Ref
-from barrel_p2p.errors import Conflict, NotStarted
+from barrel_p2p.errors import BarrelError, Conflict, NotStarted
 from barrel_p2p.node.boot import STAGES, Parts
 from barrel_p2p.node.notify import notify
 from barrel_p2p.quic.engine import EngineStats
@@ -72,6 +73,8 @@ class Node:
             ``node@<this host>``.
         config: Everything else; None loads the environment and the defaults.
         clock: Both kinds of time; None is the system's.
+        hidden: It neither publishes its address nor takes commands from its host; for
+            a program that only asks another node something.
         overrides: Keys of the configuration that beat ``config``.
 
     Raises:
@@ -85,6 +88,7 @@ class Node:
         config: Config | None = None,
         *,
         clock: Clock | None = None,
+        hidden: bool = False,
         **overrides: object,
     ) -> None:
         if config is None:
@@ -94,6 +98,7 @@ class Node:
         chosen = name or config.node_name or default_node_name()
         self.name = node_name(chosen)
         self.config = config
+        self.hidden = hidden
         self._clock = clock or SystemClock()
         self._parts: Parts | None = None
         self._stack: AsyncExitStack | None = None
@@ -121,7 +126,7 @@ class Node:
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
-        parts = Parts(self.name, self.config, self._clock, self)
+        parts = Parts(self.name, self.config, self._clock, self, self.hidden)
         self._stack = stack = AsyncExitStack()
         try:
             for stage in STAGES:
@@ -269,6 +274,37 @@ class Node:
     ) -> None:
         """Become part of the cluster of ``contact_node``. Raises as ``connect``."""
         await self.connect(contact_node, timeout=timeout)
+
+    async def diagnose(
+        self, ref: NodeRef, *, timeout: float | None = 10.0
+    ) -> ConnectReport:
+        """Dial ``ref`` and tell each step, whether it came to a channel or not.
+
+        Args:
+            ref: As for ``connect``.
+            timeout: Seconds.
+
+        Raises:
+            BarrelError: There was nothing to dial: as for ``connect``, but without a
+                report.
+            Conflict: ``ref`` is this node, or there is a channel to it already.
+        """
+        reference = NodeReference.parse(ref)
+        channels = self._channels()
+        if channels.get(reference.name) is not None:
+            raise Conflict(f"there is a channel to {reference.name} already")
+        connecting = asyncio.ensure_future(channels.connect(reference, timeout=timeout))
+        await asyncio.sleep(0)  # It begins to dial, or fails before it does.
+        dial = channels.dialer.pending(reference.name)
+        try:
+            await connecting
+        except BarrelError as error:
+            report = report_of(error)
+            if report is None:
+                raise
+            return report
+        assert dial is not None
+        return dial.report
 
     def disconnect(self, node: NodeRef) -> bool:
         """Close the channel to ``node``; whether there was one. It knows within 1 s."""
@@ -448,7 +484,7 @@ class Node:
         *args: Any,
         timeout: float | None = 5.0,
     ) -> dict[str, Any]:
-        """``rpc`` to several at once: node to value, or to the ``BarrelError`` raised."""
+        """``rpc`` to several at once: node to value, or to its ``BarrelError``."""
         from barrel_p2p.runtime import rpc
 
         return await rpc.multi_rpc(

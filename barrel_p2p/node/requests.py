@@ -1,0 +1,167 @@
+"""What a program on this host may ask of a node: a closed list, one struct each.
+
+``op`` names the struct; its other fields are the struct's own. An unknown name, an
+unknown field or a value of another type is refused before anything is done.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from barrel_p2p.errors import InvalidValue
+
+__all__ = [
+    "TIMEOUT_MS_MAX",
+    "CallProcess",
+    "Connect",
+    "DrainMs",
+    "ExplainConfig",
+    "Info",
+    "KeyAction",
+    "ListKeys",
+    "Nodes",
+    "Request",
+    "RevokeKey",
+    "SendMessage",
+    "SetTrustMode",
+    "Stop",
+    "TimeoutMs",
+    "TrustKey",
+    "UntrustKey",
+    "read_request",
+]
+
+TIMEOUT_MS_MAX = 3_600_000
+
+type TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)]
+type DrainMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
+
+
+class _Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
+    pass
+
+
+class Info(_Asked, frozen=True, tag="info"):
+    """Who the node is: name, address, fingerprint, trust mode, life, process."""
+
+
+class Nodes(_Asked, frozen=True, tag="nodes"):
+    """The nodes it has a channel to."""
+
+
+class Connect(_Asked, frozen=True, tag="connect"):
+    """Open a channel to ``ref``."""
+
+    ref: str
+    timeout_ms: TimeoutMs = 10_000
+
+
+class CallProcess(_Asked, frozen=True, tag="call"):
+    """Call ``method`` of the server ``to``, a name here or on the node ``on``."""
+
+    to: str
+    method: str
+    args: list[object] = []
+    on: str | None = None
+    timeout_ms: TimeoutMs = 5_000
+
+
+class SendMessage(_Asked, frozen=True, tag="send"):
+    """Send ``message`` to the process that is called ``to``, here or on ``on``."""
+
+    to: str
+    message: object
+    on: str | None = None
+    timeout_ms: TimeoutMs = 5_000
+
+
+class ListKeys(_Asked, frozen=True, tag="keys.list"):
+    """Pins and revoked names."""
+
+
+class TrustKey(_Asked, frozen=True, tag="keys.trust"):
+    """Pin a key for ``node`` for good.
+
+    Either ``key``, base64 of 32 bytes, or ``fingerprint``, ``SHA256:...``: then the
+    node is dialled, and its key is pinned if it has that fingerprint.
+    """
+
+    node: str
+    key: str | None = None
+    fingerprint: str | None = None
+    replace: bool = False
+    timeout_ms: TimeoutMs = 10_000
+
+
+class UntrustKey(_Asked, frozen=True, tag="keys.untrust"):
+    """Forget the pin of ``node``."""
+
+    node: str
+
+
+class RevokeKey(_Asked, frozen=True, tag="keys.revoke"):
+    """Refuse ``node`` and its key from now on, or with ``undo`` no longer."""
+
+    node: str
+    undo: bool = False
+
+
+class SetTrustMode(_Asked, frozen=True, tag="keys.mode"):
+    """The trust mode; with ``mode``, change it until the node stops."""
+
+    mode: Literal["tofu", "strict"] | None = None
+
+
+class ExplainConfig(_Asked, frozen=True, tag="config"):
+    """Every key of its configuration, secrets masked, and where each is from."""
+
+
+class Stop(_Asked, frozen=True, tag="stop"):
+    """Stop in good order, ``drain_ms`` at most for what is in progress."""
+
+    drain_ms: DrainMs = 5_000
+
+
+type KeyAction = ListKeys | TrustKey | UntrustKey | RevokeKey | SetTrustMode
+type Request = (
+    Info
+    | Nodes
+    | Connect
+    | CallProcess
+    | SendMessage
+    | KeyAction
+    | ExplainConfig
+    | Stop
+)
+
+
+def read_request(line: bytes) -> Request:
+    """The request in a line of JSON.
+
+    Raises:
+        InvalidValue: It is not JSON, or none of the requests there are.
+    """
+    try:
+        return _DECODER.decode(line)
+    except msgspec.ValidationError as error:
+        raise InvalidValue(f"no request: {str(error).replace('`', '')}") from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidValue(f"a request is one JSON object a line: {error}") from error
+
+
+_DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(
+    Info
+    | Nodes
+    | Connect
+    | CallProcess
+    | SendMessage
+    | ListKeys
+    | TrustKey
+    | UntrustKey
+    | RevokeKey
+    | SetTrustMode
+    | ExplainConfig
+    | Stop
+)
