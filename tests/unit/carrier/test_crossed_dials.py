@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 from barrel_p2p.carrier.channel import Channel
 from barrel_p2p.core.peers import NodeDown, NodeUp
@@ -12,7 +13,7 @@ from tests.channel_nodes import (
     ChannelNode,
     pair_of_nodes,
 )
-from tests.endpoints import eventually, within
+from tests.endpoints import HOST, eventually, within
 from tests.tools import rounds
 
 
@@ -72,3 +73,19 @@ async def test_dials_that_cross_at_any_distance_end_with_one_channel() -> None:
             await eventually(lambda: not a.channels.nodes() and not b.channels.nodes())
             a.events.clear()
             b.events.clear()
+
+
+async def test_a_dial_into_nothing_does_not_refuse_the_one_that_works() -> None:
+    """The smaller name cannot reach the other, as behind a firewall; it is reached."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind((HOST, 0))
+        async with pair_of_nodes() as (a, b):
+            nowhere = f"b@h={HOST}:{deaf.getsockname()[1]}"
+            waiting = asyncio.ensure_future(a.channels.connect(nowhere))
+            await eventually(lambda: bool(a.endpoint.connections))
+            far = await within(b.channels.connect(a.ref), seconds=3.0)
+            near = await within(waiting, seconds=3.0)
+            assert far.dialled
+            assert not near.dialled
+            await settled(a, b)
+            assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])

@@ -7,11 +7,18 @@ from pathlib import Path
 import pytest
 
 from barrel_p2p.carrier.channel import Channel
-from barrel_p2p.carrier.inbound import FrameSink
+from barrel_p2p.carrier.inbound import FrameSink, InboundStream
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.errors import KeyMismatch, PeerUnreachable
-from barrel_p2p.wire.frames import encode
-from tests.channel_nodes import DATA_KIND, connected, node, pair_of_nodes
+from barrel_p2p.wire.frames import Frame, encode
+from tests.channel_nodes import (
+    CONTROL_KIND,
+    DATA_KIND,
+    GOSSIP_KIND,
+    connected,
+    node,
+    pair_of_nodes,
+)
 from tests.endpoints import eventually, within
 
 REPLACED = [NodeUp("a@h"), NodeDown("a@h", "superseded"), NodeUp("a@h")]
@@ -96,3 +103,21 @@ async def test_the_old_line_gets_nothing_after_down_and_the_new_one_nothing_befo
             ("line", 8),
             NodeUp("a@h"),
         ]
+
+
+async def test_a_line_gets_every_frame_that_comes_once_its_channel_is_up() -> None:
+    taken: list[tuple[int, bytes]] = []
+
+    class Line(FrameSink):
+        def frame_received(self, stream: InboundStream, frame: Frame) -> None:
+            taken.append((stream.role, frame.body))
+            super().frame_received(stream, frame)
+
+    async with pair_of_nodes() as (a, b):
+        b.channels.line = lambda channel: Line()
+        near, _ = await connected(a, b)
+        near.send_control(CONTROL_KIND, b"c")
+        near.send_gossip(GOSSIP_KIND, b"g")
+        near.open_data_stream(0).write_nowait(encode(DATA_KIND, 0, b"d"))
+        await eventually(lambda: len(b.frames) == 3)
+        assert sorted(taken) == [(1, b"c"), (2, b"g"), (3, b"d")]
