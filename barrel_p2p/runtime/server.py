@@ -100,6 +100,14 @@ class GenServer(ServerLoop):
             reason: Why it ends.
         """
 
+    async def _opening(self) -> None:
+        # What a kind of server prepares, whatever its subclass does in ``init``.
+        pass
+
+    async def _closing(self) -> None:
+        # What it takes down, whatever its subclass does in ``terminate``.
+        pass
+
     # ---- what a subclass uses
 
     def monitor(self, pid: Pid) -> Ref:
@@ -174,12 +182,13 @@ async def start_server[S: GenServer](
         name=name,
         mailbox_limit=server.mailbox_limit,
     )
+    _own(process, made, link)
     if link is not None:
         link.link(process.pid)
     try:
         await started
     except asyncio.CancelledError:
-        processes.end(process, "killed")
+        processes.kill(process)
         raise
     return process.pid
 
@@ -191,10 +200,11 @@ async def _run(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> None:
-    _own(process, server)
     try:
+        await server._opening()
         await server.init(*args, **kwargs)
     except BaseException as error:
+        await server._closing()
         _refuse_start(started, process, error)
         if isinstance(error, Exception):
             raise ProcessExit(error_reason(error)) from error
@@ -203,21 +213,27 @@ async def _run(
         started.set_result(None)
     try:
         reason = await server._serve()
-    except asyncio.CancelledError:
-        server._leave_calls()
-        await _terminate(server, _ended_reason(process))
+    except BaseException as error:
+        await _finish(server, _reason_of(process, error))
         raise
-    except ProcessExit as error:
-        server._leave_calls()
-        await _terminate(server, error.reason)
-        raise
-    except Exception as error:
-        server._leave_calls()
-        await _terminate(server, error_reason(error))
-        raise
-    server._leave_calls()
-    await _terminate(server, reason)
+    await _finish(server, reason)
     raise ProcessExit(reason)
+
+
+async def _finish(server: GenServer, reason: object) -> None:
+    # Its reason to end stays what it was, whatever happens here.
+    server._leave_calls()
+    try:
+        if reason != "killed":
+            await server.terminate(reason)
+    except Exception:  # noqa: BLE001 - it ends anyhow
+        _log.exception(
+            "terminate of %s failed",
+            type(server).__name__,
+            extra={"event": "terminate_failed"},
+        )
+    finally:
+        await server._closing()
 
 
 def _refuse_start(
@@ -228,37 +244,25 @@ def _refuse_start(
     if isinstance(error, Exception):
         started.set_exception(error)
         return
-    reason = error.reason if isinstance(error, ProcessExit) else _ended_reason(process)
+    reason = _reason_of(process, error)
     started.set_exception(
-        NoProc(f"process {process.pid.id} ended in init, with reason {reason!r}")
+        NoProc(f"process {process.pid.id} ended in init, with reason {reason!r:.200}")
     )
 
 
-def _ended_reason(process: Process) -> object:
-    """Why ``process`` was told to end, as it sees it while it is cancelled."""
-    ended_by = process._ended_by
-    return ended_by[0] if isinstance(ended_by, tuple) else "killed"
+def _reason_of(process: Process, error: BaseException) -> object:
+    if isinstance(error, ProcessExit):
+        return error.reason
+    if isinstance(error, asyncio.CancelledError):
+        return "killed" if process._ended_by is None else process._ended_by[0]
+    return error_reason(error)
 
 
-async def _terminate(server: GenServer, reason: object) -> None:
-    # Its reason to end stays what it was, whatever happens here.
-    if reason == "killed":
-        return
-    try:
-        await server.terminate(reason)
-    except Exception:  # noqa: BLE001 - it ends anyhow
-        _log.exception(
-            "terminate of %s failed",
-            type(server).__name__,
-            extra={"event": "terminate_failed"},
-        )
-
-
-def _own(process: Process, server: GenServer) -> None:
-    task = asyncio.current_task()
-    assert task is not None
+def _own(process: Process, server: GenServer, parent: Process | None) -> None:
+    assert process._task is not None
     server._process = process
-    server._task = task
+    server._task = process._task
+    server._parent = None if parent is None else parent.pid
     server._deferred = set()
     server._waiting = {}
     server.pid = process.pid

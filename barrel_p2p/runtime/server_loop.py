@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Coroutine
 from typing import Any, ClassVar, Final
 
+from barrel_p2p.core.events import Exit
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import (
     BarrelError,
@@ -83,6 +84,7 @@ class ServerLoop:
 
     _process: Process
     _task: asyncio.Task[Any]
+    _parent: Pid | None
     _deferred: set[Call]
     _waiting: dict[str, int]
     _handlers: ClassVar[dict[str, Handler]] = {}
@@ -173,10 +175,8 @@ class ServerLoop:
         return handler.function(self, *args, **kwargs)
 
     async def _take(self, message: object) -> None:
-        if message is _LOOK:
-            return
         if type(message) is not Cast:
-            await self.handle_info(message)
+            await self._inform(message)
             return
         request = message.request
         if type(request) is not tuple or len(request) != 4 or request[0] != REQUEST_TAG:
@@ -192,6 +192,15 @@ class ServerLoop:
             self._drop("cast", error)
             return
         await handler.function(self, *args, **kwargs)
+
+    async def _inform(self, message: object) -> None:
+        if message is _LOOK:
+            return
+        if type(message) is Exit and message.pid == self._parent:
+            # Whoever it was started for is gone, so it goes too, trapping or not.
+            self.stop(message.reason)
+            return
+        await self.handle_info(message)
 
     # ---- callers that give up
 
