@@ -12,10 +12,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from barrel_p2p import At, GenServer, Node, Pid, Process, call
 from bench.message_peers.adapter import (
     BIG_MESSAGE,
     HOST,
@@ -28,10 +27,6 @@ from bench.message_peers.adapter import (
 
 __all__ = ["PEER", "BarrelPeer"]
 
-_api: Any = import_module("barrel_p2p")
-if not hasattr(_api, "Node"):
-    raise ImportError("barrel_p2p has no Node")
-
 SERVICE = "bench"
 JOB = "job"
 END = "end"
@@ -39,29 +34,29 @@ LISTED_SECONDS_MAX = 100.0
 LOOK_EVERY_SECONDS = 0.001
 
 
-class Bench(_api.GenServer):
+class Bench(GenServer):
     """Echoes, reports on the counting, and watches nodes go."""
 
-    async def init(self, tally: Tally, sink: object) -> None:
+    async def init(self, tally: Tally, sink: Pid) -> None:
         self._tally = tally
         self._sink = sink
         self._gone_ns: dict[str, int] = {}
         self._watching: set[asyncio.Task[None]] = set()
 
-    @_api.call
+    @call
     async def echo(self, request: object) -> object:
         return request
 
-    @_api.call
-    async def sink(self) -> object:
+    @call
+    async def sink(self) -> Pid:
         """The process that counts."""
         return self._sink
 
-    @_api.call
+    @call
     async def report(self) -> bytes:
         return self._tally.report()
 
-    @_api.call
+    @call
     async def watch(self, name: str) -> bool:
         """Note when ``name`` is listed no more; return whether it is listed now."""
         if name not in self.node.nodes():
@@ -77,13 +72,13 @@ class Bench(_api.GenServer):
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         self._gone_ns[name] = time.perf_counter_ns()
 
-    @_api.call
+    @call
     async def gone_ns(self, name: str) -> int:
         """When a watched node was listed no more, or 0."""
         return self._gone_ns.get(name, 0)
 
 
-async def _count(process: Any, tally: Tally) -> None:
+async def _count(process: Process, tally: Tally) -> None:
     receive = process.receive
     while True:
         message = await receive()
@@ -99,7 +94,7 @@ class _Link(Link):
     message = (JOB, 12_345, b"x" * 83)
     big_message = (JOB, 12_345, BIG_MESSAGE)
 
-    def __init__(self, node: Any, bench: Any, sink: Any) -> None:
+    def __init__(self, node: Node, bench: Bench, sink: Pid) -> None:
         self._node = node
         self._bench = bench
         self._sink = sink
@@ -127,14 +122,14 @@ class BarrelPeer(Peer):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
-        self._nodes: list[Any] = []
+        self._nodes: list[Node] = []
         self._started = 0
 
-    async def _start(self, role: str) -> Any:
+    async def _start(self, role: str) -> Node:
         # A key is pinned to its name, so no two nodes of a run share one.
         self._started += 1
         own = f"{role}-{os.getpid()}-{self.directory.name}-{self._started}"
-        node = _api.Node(
+        node = Node(
             f"{own}@{HOST}",
             data_dir=str(self.directory / own),
             bind_host=HOST,
@@ -158,18 +153,24 @@ class BarrelPeer(Peer):
         bench = await self._reach(node, info)
         return _Link(node, bench, await bench.sink())
 
-    async def _reach(self, node: Any, info: Info) -> Any:
-        await node.connect(info["address"])
-        return await node.proxy(Bench, _api.At(SERVICE, info["name"]))
+    async def _reach(self, node: Node, info: Info) -> Bench:
+        address, name = info["address"], info["name"]
+        assert isinstance(address, str)
+        assert isinstance(name, str)
+        await node.connect(address)
+        return await node.proxy(Bench, At(SERVICE, name))
 
     async def disconnect_ms(self, info: Info) -> float:
         observer = await self._reach(self._nodes[0], info)
         leaver = await self._start("leaver")
-        await leaver.connect(info["address"])
+        address, name = info["address"], info["name"]
+        assert isinstance(address, str)
+        assert isinstance(name, str)
+        await leaver.connect(address)
         if not await observer.watch(leaver.name):
             raise RuntimeError(f"{leaver.name} connected and is not listed")
         before_ns = time.perf_counter_ns()
-        await leaver.disconnect(info["name"])
+        leaver.disconnect(name)
         async with asyncio.timeout(LISTED_SECONDS_MAX):
             while not (gone_ns := await observer.gone_ns(leaver.name)):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_EVERY_SECONDS)
