@@ -8,7 +8,6 @@ is imported or called by a name that came from a peer.
 from __future__ import annotations
 
 import inspect
-import itertools
 import types
 import typing
 from collections.abc import Callable
@@ -22,9 +21,6 @@ from barrel_p2p.errors import InvalidValue
 __all__ = ["Arguments", "Checker", "checker_of", "convert", "hints_of"]
 
 type Checker = Callable[[Any], Any]
-
-EXACT_MAX: Final = 64
-"""Combinations of exact types that a signature keeps for the quick check."""
 
 _NATIVE: Final = (bytes, bytearray)  # So that text is never taken for base64.
 _PLAIN: Final = frozenset(
@@ -131,7 +127,7 @@ class Arguments:
         title: What an error calls it.
     """
 
-    __slots__ = ("_checkers", "_exact", "_function", "_signature", "_title")
+    __slots__ = ("_checkers", "_function", "_least", "_quick", "_signature", "_title")
 
     def __init__(self, function: Callable[..., Any], *, skip: int, title: str) -> None:
         signature = inspect.signature(function)
@@ -143,7 +139,8 @@ class Arguments:
         # Annotations are looked at when the first arguments come: by then the module
         # that wrote them is complete.
         self._checkers: dict[str, Checker | None] | None = None
-        self._exact: frozenset[tuple[type, ...]] = frozenset()
+        self._least = 1  # With nothing in _quick, no number of arguments fits.
+        self._quick: tuple[frozenset[type] | None, ...] = ()
 
     def _prepare(self) -> dict[str, Checker | None]:
         parameters = list(self._signature.parameters.values())
@@ -155,7 +152,7 @@ class Arguments:
             },
             getattr(inspect.unwrap(self._function), "__globals__", {}),
         )
-        self._exact = _exact_types(parameters, hints)
+        self._least, self._quick = _quick_plan(parameters, hints)
         return {name: checker_of(hint) for name, hint in hints.items()}
 
     def check(self, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -164,11 +161,14 @@ class Arguments:
         Raises:
             InvalidValue: They do not fit the signature, or one is of another type.
         """
-        if type(args) is tuple and not kwargs and type(kwargs) is dict:
-            if tuple(map(type, args)) in self._exact:
-                return args, kwargs
-        elif type(args) is not tuple or type(kwargs) is not dict:
+        if type(args) is not tuple or type(kwargs) is not dict:
             raise InvalidValue(f"{self._title}: arguments are a tuple and a dict")
+        if not kwargs and self._least <= len(args) <= len(self._quick):
+            for value, kinds in zip(args, self._quick, strict=False):
+                if kinds is not None and type(value) not in kinds:
+                    break
+            else:
+                return args, kwargs
         return self._bind(args, kwargs)
 
     def _bind(
@@ -203,34 +203,24 @@ class Arguments:
             raise InvalidValue(f"{self._title}: argument {name}: {error}") from None
 
 
-def _exact_types(
+def _quick_plan(
     parameters: list[inspect.Parameter], hints: dict[str, Any]
-) -> frozenset[tuple[type, ...]]:
-    # The combinations of types of positional arguments that need no further look.
-    if any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in parameters):
-        return frozenset()
-    required_later = any(
+) -> tuple[int, tuple[frozenset[type] | None, ...]]:
+    # How many positional arguments are needed, and for each the exact types that need
+    # no further look; None is any type at all.
+    if any(
         one.kind is inspect.Parameter.KEYWORD_ONLY
         and one.default is inspect.Parameter.empty
         for one in parameters
-    )
-    if required_later:
-        return frozenset()
+    ):
+        return 0, ()
     positional = [one for one in parameters if one.kind in _POSITIONAL]
     least = sum(one.default is inspect.Parameter.empty for one in positional)
-    choices: list[tuple[type, ...]] = []
-    found: set[tuple[type, ...]] = set()
-    for count in range(len(positional) + 1):
-        if count > 0:
-            choices.append(_types_of(hints.get(positional[count - 1].name, Any)))
-        combinations = list(
-            itertools.islice(itertools.product(*choices), EXACT_MAX + 1)
-        )
-        if len(found) + len(combinations) > EXACT_MAX:
-            break
-        if count >= least:
-            found.update(combinations)
-    return frozenset(found)
+    return least, tuple(_quick(hints.get(one.name, Any)) for one in positional)
+
+
+def _quick(hint: Any) -> frozenset[type] | None:
+    return None if checker_of(hint) is None else frozenset(_types_of(hint))
 
 
 def _types_of(hint: Any) -> tuple[type, ...]:
