@@ -220,7 +220,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
     )
     _register(dispatcher, parts)
     made.listen(lambda event: _node_changed(parts, event))
-    parts.trust.on_revoked(lambda name, _key: made.disconnect(name, "revoked"))
+    parts.trust.on_revoked(lambda name, key: _part_with(made, name, key))
     switch.dial = made.connect
     try:
         yield
@@ -329,9 +329,19 @@ def _register(dispatcher: Dispatcher, parts: Parts) -> None:
     )
 
 
+def _part_with(channels: Channels, name: str, key: bytes | None) -> None:
+    for node in channels.nodes():
+        channel = channels.get(node)
+        if channel is None:
+            continue
+        if node == name or (key is not None and channel.identity.key == key):
+            channels.disconnect(node, "revoked")
+
+
 def _node_changed(parts: Parts, event: NodeUp | NodeDown) -> None:
     switch = parts.switch
     if isinstance(event, NodeUp):
+        parts.trust.seen(event.node)
         parts.processes.node_up(event.node)
     else:
         line = switch.lines.get(event.node)

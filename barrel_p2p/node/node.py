@@ -89,7 +89,7 @@ class Node:
         *,
         clock: Clock | None = None,
         hidden: bool = False,
-        **overrides: object,
+        **overrides: Any,
     ) -> None:
         if config is None:
             config = Config.load(**overrides)
