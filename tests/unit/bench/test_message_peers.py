@@ -19,9 +19,10 @@ from tests.tools import CI
 
 WORK_SECONDS_MAX = 20.0
 
-# The first two must run in CI, whose environment has them.
+# The first three must run in CI, whose environment has them.
 MODULES = {
     "tcp": "asyncio",
+    "barrel": "barrel_p2p",
     "pyzmq": "zmq",
     "grpc": "grpc",
     "nats": "nats",
@@ -36,12 +37,16 @@ WORKS = (
     Work("oneway", 320, batch=8),
     Work("big", 12),
     Work("first", 2),
+    Work("aged", 200),
+    Work("disconnect", 2),
 )
 
 
 def system(name: str) -> object:
     module = MODULES[name]
-    lacking = find_spec(module) is None and not (CI and name in ("tcp", "pyzmq"))
+    lacking = find_spec(module) is None and not (
+        CI and name in ("tcp", "barrel", "pyzmq")
+    )
     reason = f"{name} needs the package of the module {module}: make bench installs it"
     return pytest.param(name, marks=pytest.mark.skipif(lacking, reason=reason))
 
