@@ -73,20 +73,17 @@ async def test_a_thousand_who_drip_are_gone_by_the_deadline_and_keep_nobody_out(
     limits = AdmissionLimits()
     async with node("b@h", host="0.0.0.0", handshake_timeout_ms=1_000) as b:
         port = b.endpoint.address[1]
+        reception = b.channels.reception
         loop = asyncio.get_running_loop()
         async with endpoint() as own:
-            began_s = loop.time()
+            # A storm of handshakes takes its time, so some get the places of others.
             connections = await within(
                 asyncio.gather(*(own.connect("127.0.0.1", port) for _ in range(count)))
             )
+            began_s = loop.time()
             drip = asyncio.ensure_future(dripping(connections))
-            await eventually(
-                lambda: (
-                    b.channels.reception.turned_away
-                    == count - limits.admitting_per_host_max
-                )
-            )
-            assert b.channels.reception.admitting == limits.admitting_per_host_max
+            assert reception.turned_away > 0
+            assert 0 < reception.admitting <= limits.admitting_per_host_max
             async with node("a@h", host="127.0.0.2") as honest:
                 joining_s = loop.time()
                 await within(honest.channels.connect(f"b@h=127.0.0.1:{port}"))
@@ -94,11 +91,13 @@ async def test_a_thousand_who_drip_are_gone_by_the_deadline_and_keep_nobody_out(
                 ends = await within(
                     asyncio.gather(*(c.wait_closed() for c in connections))
                 )
-                assert loop.time() - began_s < 4.0
+                assert loop.time() - began_s < 3.0
                 assert honest.channels.nodes() == ["b@h"]
             drip.cancel()
-            assert ends.count(TURNED_AWAY) == count - limits.admitting_per_host_max
-            await eventually(lambda: b.channels.reception.admitting == 0)
+            assert {end.by for end in ends} == {ClosedBy.APPLICATION}
+            assert ends.count(TURNED_AWAY) == reception.turned_away
+            await eventually(lambda: reception.admitting == 0)
+            assert reception.turned_away + reception.refused == count
 
 
 async def dripping(connections: list[Connection]) -> None:

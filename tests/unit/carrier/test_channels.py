@@ -70,7 +70,6 @@ async def test_nodes_connect_over_ipv6() -> None:
 
 @pytest.mark.every_loop
 async def test_a_peer_hears_of_a_disconnect_within_a_second() -> None:
-    """QUI-21: disconnect, reconnect."""
     async with pair_of_nodes() as (a, b):
         for _ in range(3):
             near, _ = await connected(a, b)
