@@ -8,6 +8,7 @@ from barrel_p2p.node.node import Node, NodeStats
 from barrel_p2p.node.run import current_node, run, self_pid
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
 from barrel_p2p.runtime.process import Process, ProcessExit
+from barrel_p2p.runtime.rpc import expose
 from barrel_p2p.runtime.server import NO_REPLY, GenServer
 from barrel_p2p.runtime.switch import Call, Cast
 from barrel_p2p.runtime.typed import UnknownMessage, message
@@ -31,6 +32,7 @@ __all__ = [
     "call",
     "cast",
     "current_node",
+    "expose",
     "message",
     "run",
     "self_pid",

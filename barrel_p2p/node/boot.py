@@ -44,6 +44,7 @@ from barrel_p2p.node.control import open_control
 from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
 from barrel_p2p.quic.settings import EngineSettings
+from barrel_p2p.runtime import rpc
 from barrel_p2p.runtime.calls import fault_of
 from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.switch import Line, Switch
@@ -172,6 +173,7 @@ async def processes(parts: Parts) -> AsyncIterator[None]:
     switch.lift = lift
     switch.on_slow = _slow_warning(parts)
     parts.processes = Processes(switch, node=parts.node)
+    rpc.serve(parts.processes)
     parts.endpoint.pump.set_after_dispatch(switch.resume)
     try:
         yield

@@ -31,7 +31,7 @@ from barrel_p2p.errors import BarrelError, Conflict, NotStarted
 from barrel_p2p.node.boot import STAGES, Parts
 from barrel_p2p.node.notify import notify
 from barrel_p2p.quic.engine import EngineStats
-from barrel_p2p.runtime import addresses, proxy, server
+from barrel_p2p.runtime import addresses, proxy, rpc, server
 from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.processes import Processes, ProcessFunction
@@ -473,8 +473,7 @@ class Node:
             CallTimeout: No answer within ``timeout`` seconds; it was cancelled there.
             PeerUnreachable: There is no way to the node.
         """
-        from barrel_p2p.runtime import rpc
-
+        await self._reach(node, timeout)
         return await rpc.rpc(self._origin(), node, function, *args, timeout=timeout)
 
     async def multi_rpc(
@@ -485,10 +484,12 @@ class Node:
         timeout: float | None = 5.0,
     ) -> dict[str, Any]:
         """``rpc`` to several at once: node to value, or to its ``BarrelError``."""
-        from barrel_p2p.runtime import rpc
-
+        wanted = list(nodes)
+        ways = (self._reach(node, timeout) for node in wanted)
+        # What cannot be reached fails again below, and is told there.
+        await asyncio.gather(*ways, return_exceptions=True)
         return await rpc.multi_rpc(
-            self._origin(), nodes, function, *args, timeout=timeout
+            self._origin(), wanted, function, *args, timeout=timeout
         )
 
     # ---- inside
@@ -505,6 +506,12 @@ class Node:
                 hint="start the node after the fork",
             )
         return self._parts
+
+    async def _reach(self, node: NodeRef, timeout: float | None) -> None:
+        # Later only the name is used, so an address has to be used now.
+        reference = NodeReference.parse(node)
+        if reference.host is not None and reference.name != self.name:
+            await self._channels().connect(reference, timeout=timeout)
 
     def _channels(self) -> Channels:
         return self._running().channels

@@ -14,6 +14,7 @@ import pytest
 from barrel_p2p.core.names import At
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.errors import (
+    CallTimeout,
     Conflict,
     InvalidValue,
     NoProc,
@@ -23,6 +24,7 @@ from barrel_p2p.errors import (
 from barrel_p2p.node.node import Node
 from barrel_p2p.node.run import current_node, self_pid
 from barrel_p2p.runtime.process import Process
+from barrel_p2p.runtime.rpc import expose
 from barrel_p2p.runtime.server import GenServer
 from barrel_p2p.runtime.verbs import call, cast
 from tests.endpoints import closed_ports, eventually, within
@@ -113,6 +115,27 @@ async def test_both_sides_see_a_disconnect_and_the_next_send_dials_again(
         assert a.nodes() == b.nodes() == []
         assert await (await b.proxy(Counter, pid)).add(1) == 1
         assert await at_b.next(timeout=1) == NodeUp(a.name)
+
+
+@expose
+async def add(left: int, right: int) -> int:
+    return left + right
+
+
+async def test_exposed_functions_run_where_they_are_asked_to(
+    tmp_path: Path,
+) -> None:
+    """CLU-02, AUC-10: also over a channel that this very call opens."""
+    names = ("a@127.0.0.1", "b@127.0.0.1")
+    async with nodes(tmp_path, *names, joined=False) as (a, b):
+        assert await a.rpc(b, add, 1, 2) == 3
+        assert await b.rpc(str(a.address), "add", 3, 4) == 7
+        assert await a.rpc(a, "add", 5, 6) == 11
+        with closed_ports(1) as [(_, port)]:
+            gone = f"c@127.0.0.1:{port}"
+            found = await a.multi_rpc([a, b, gone], add, 1, 1, timeout=1)
+        assert (found[a.name], found[b.name]) == (2, 2)
+        assert isinstance(found["c@127.0.0.1"], PeerUnreachable | CallTimeout)
 
 
 async def test_a_call_in_flight_fails_when_the_channel_goes(two: list[Node]) -> None:
