@@ -260,6 +260,18 @@ async def test_what_comes_before_session_waits_for_it() -> None:
         assert b.events == [NodeUp("evil@h")]
 
 
+async def test_a_traitor_who_stops_a_stream_of_ours_is_sent_away() -> None:
+    async with node("b@h") as b, node("evil@h") as evil:
+        connection = await admitted(evil, b)
+        control = connection.open_stream(uni=True)
+        control.write_nowait(b"\1" + encode(1, 0, encode_session(session())))
+        ours = await within(connection.accept_stream())
+        assert await within(ours.readexactly(1)) == b"\1"
+        ours.stop_sending(9)
+        assert await within(connection.wait_closed()) == BROKE_A_RULE
+        assert b.downs == ["protocol_error"]
+
+
 async def test_a_frame_on_the_auth_stream_after_ok_ends_the_channel() -> None:
     async with node("b@h") as b, node("evil@h") as evil:
         connection = await within(evil.endpoint.connect(*b.endpoint.address))

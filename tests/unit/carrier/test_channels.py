@@ -289,15 +289,6 @@ async def test_a_peer_that_breaks_a_rule_loses_its_channel_and_nothing_else(
         await within(a.channels.connect(b.ref))
 
 
-async def test_a_peer_that_stops_reading_a_stream_of_ours_loses_its_channel() -> None:
-    async with pair_of_nodes() as (a, b):
-        near, far = await connected(a, b)
-        near.open_data_stream(0).write_nowait(encode(DATA_KIND, 0, b"x"))
-        await eventually(lambda: bool(b.frames))
-        next(s for s in far._inbound if s.role == StreamRole.DATA).stop_sending(9)
-        await eventually(lambda: a.downs == ["protocol_error"])
-
-
 async def test_one_data_stream_more_than_allowed_ends_the_channel() -> None:
     settings = EngineSettings(streams_uni_max=200)
     async with pair_of_nodes(settings=settings) as (a, b):
