@@ -55,6 +55,9 @@ EXAMPLES = [
 ]
 
 
+DEFAULT_COOKIE = "dist_cookie is the default, which everybody knows"
+
+
 @pytest.mark.parametrize(
     ("example", "printed"), EXAMPLES, ids=[block.place for block, _ in EXAMPLES]
 )
@@ -69,7 +72,9 @@ def test_an_example_runs_and_prints_what_the_page_says(
         text=True,
         timeout=SECONDS_MAX,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    # What a node says of its cookie on loopback is right, and part of no page.
+    said = [line for line in done.stderr.splitlines() if DEFAULT_COOKIE not in line]
+    assert (done.returncode, said) == (0, [])
     if printed is not None:
         assert done.stdout == printed
 
