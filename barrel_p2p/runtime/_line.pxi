@@ -192,9 +192,16 @@ cdef class Line(FrameSink):
     ) except -1:
         cdef uint8_t head[8]
         bp_put64(head, ref)
-        return self.emit(
-            self.stream_for(to_id, from_id), K_ERROR, 0, head, 8, (code, text, "", "")
-        )
+        try:
+            self.emit(
+                self.stream_for(to_id, from_id), K_ERROR, 0, head, 8, (code, text, "", "")
+            )
+        except Busy:
+            # It asks on and reads no answers, and none may be lost.
+            self.channel.close("busy", text="its answers are not read")
+        except PeerUnreachable:
+            pass
+        return 0
 
     def room_frame(self, kind, bytes body not None):
         """Take a PAUSE or RESUME of the peer.

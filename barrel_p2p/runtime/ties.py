@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from barrel_p2p.core.events import Exit
 from barrel_p2p.core.names import At
@@ -188,8 +188,7 @@ class Ties:
                 error,
                 extra={"event": "signal_lost", "peer": node},
             )
-            channel: Any = line.channel
-            channel.close("busy", text="a signal found no room")
+            line.channel.close("busy", text="a signal found no room")
             self._queue.append(NodeLost(node))
         except BarrelError:
             self._queue.append(NodeLost(node))
