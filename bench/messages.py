@@ -116,16 +116,23 @@ class MessageSystem:
         return [*argv, "--size", str(size), "--batch", str(work.batch)]
 
     def _boots(self, count: int) -> Figures:
-        """Time from starting a process to its serving, interpreter and all."""
+        """Time until a fresh process serves: after its imports, and all in all."""
         laps_ms: list[float] = []
+        whole_ms: list[float] = []
         for _ in range(count):
             before_ns = time.perf_counter_ns()
             with Child(
                 ["-m", "bench.message_peers", "server", self.name, "boot"]
             ) as it:
-                ready_ns = int(str(it.line()["ready_ns"]))
-            laps_ms.append((ready_ns - before_ns) / 1e6)
-        return {"p50_ms": percentile(laps_ms, 0.50), "max_ms": max(laps_ms)}
+                said = it.line()
+            ready_ns = int(str(said["ready_ns"]))
+            laps_ms.append((ready_ns - int(str(said["imported_ns"]))) / 1e6)
+            whole_ms.append((ready_ns - before_ns) / 1e6)
+        return {
+            "p50_ms": percentile(laps_ms, 0.50),
+            "max_ms": max(laps_ms),
+            "process_p50_ms": percentile(whole_ms, 0.50),
+        }
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -62,9 +62,11 @@ def _arguments() -> argparse.Namespace:
 async def _serve(peer: Peer, phase: str) -> None:
     stdin_closed = asyncio.Event()
     loop = asyncio.get_running_loop()
+    imported_ns = time.perf_counter_ns()
     try:
         info = await peer.serve(phase, Tally())
-        _say({"ready_ns": time.perf_counter_ns(), "info": info})
+        ready_ns = time.perf_counter_ns()
+        _say({"imported_ns": imported_ns, "ready_ns": ready_ns, "info": info})
         loop.add_reader(sys.stdin.fileno(), stdin_closed.set)
         await stdin_closed.wait()
         loop.remove_reader(sys.stdin.fileno())
