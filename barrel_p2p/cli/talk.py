@@ -1,0 +1,168 @@
+"""``call``, ``send``, ``nodes``, ``stop``: one request to a node, here or elsewhere."""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from barrel_p2p.cli.exit_codes import ExitCode
+from barrel_p2p.cli.local_node import ControlClient, running_directory
+from barrel_p2p.cli.options import Json, Local, Target, timeout_ms
+from barrel_p2p.cli.output import say
+from barrel_p2p.cli.probe import open_probe
+from barrel_p2p.core.names import NodeReference
+from barrel_p2p.errors import InvalidValue
+from barrel_p2p.node.operations import Operations
+from barrel_p2p.node.requests import (
+    CallProcess,
+    Connect,
+    Nodes,
+    Request,
+    SendMessage,
+    Stop,
+)
+from barrel_p2p.node.run import run
+
+__all__ = ["call", "nodes", "send", "stop"]
+
+type Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+_STOP_GRACE_S = 10.0
+
+
+def call(
+    name: str,
+    method: str,
+    /,
+    *arguments: Text,
+    on: str | None = None,
+    target: Target = Target(),  # noqa: B008 -- immutable
+    json: Json = False,
+) -> int:
+    """Call a method of a server and print what it answers.
+
+    Args:
+        name: The server's name on its node.
+        method: One of its @call methods.
+        arguments: Each one JSON value, such as 5, '"text"' or '[1, 2]'.
+        on: The node that has the server; default: the one that is asked.
+        target: Which node is asked.
+        json: Print {"value": ...}.
+    """
+    values = [_value(text) for text in arguments]
+    request = CallProcess(name, method, values, on, timeout_ms(target.timeout))
+    answer = _ask(request, target)
+    say(answer, _value_lines(answer["value"]), as_json=json)
+    return ExitCode.OK
+
+
+def send(
+    name: str,
+    message: Text,
+    /,
+    *,
+    on: str | None = None,
+    target: Target = Target(),  # noqa: B008 -- immutable
+    json: Json = False,
+) -> int:
+    """Send a message to a process. Nobody answers.
+
+    Args:
+        name: The process's name on its node.
+        message: One JSON value.
+        on: The node that has the process; default: the one that is asked.
+        target: Which node is asked.
+        json: Print {"sent": true}.
+    """
+    request = SendMessage(name, _value(message), on, timeout_ms(target.timeout))
+    answer = _ask(request, target)
+    say(answer, [], as_json=json)
+    return ExitCode.OK
+
+
+def nodes(
+    *,
+    target: Target = Target(),  # noqa: B008 -- immutable
+    json: Json = False,
+) -> int:
+    """List the nodes to which a node has a channel.
+
+    Args:
+        target: Which node is asked.
+        json: Print {"node": ..., "nodes": [...]}.
+    """
+    answer = _ask(Nodes(), target)
+    say(answer, answer["nodes"], as_json=json)
+    return ExitCode.OK
+
+
+def stop(
+    *,
+    drain: float = 5.0,
+    local: Local = Local(),  # noqa: B008 -- immutable
+    json: Json = False,
+) -> int:
+    """Stop a running node of this host in good order.
+
+    Args:
+        drain: Seconds that processes and peers have for that.
+        local: Which node.
+        json: Print {"stopping": ..., "pid": ...}.
+    """
+    if not 0 <= drain <= 3_600:
+        raise InvalidValue(f"--drain {drain:g} is not within 0 to 3,600 seconds")
+    directory = running_directory(local.node, local.data_dir)
+    with ControlClient(directory) as client:
+        answer = client.ask(Stop(int(drain * 1_000)))
+        client.wait_closed(drain + _STOP_GRACE_S)
+    say(answer, [f"{answer['stopping']} stops"], as_json=json)
+    return ExitCode.OK
+
+
+def _ask(request: Request, target: Target) -> Any:
+    limit_ms = timeout_ms(target.timeout)
+    if target.peer is not None:
+        return run(_ask_peer(request, target, target.peer))
+    directory = running_directory(target.node, target.data_dir)
+    with ControlClient(directory) as client:
+        return client.ask(request, patience_s=limit_ms / 1_000)
+
+
+async def _ask_peer(request: Request, target: Target, peer: str) -> Any:
+    """Do here, in a probe, what a node of this host would have been asked to do."""
+    reference = NodeReference.parse(peer)
+    limit_ms = timeout_ms(target.timeout)
+    async with open_probe(
+        reference,
+        config_path=target.config,
+        ephemeral=target.ephemeral,
+        timeout_s=target.timeout,
+    ) as node:
+        operations = Operations(node)
+        await operations.perform(Connect(peer, limit_ms))
+        if isinstance(request, Nodes):
+            return {"node": node.name, "nodes": node.nodes()}
+        if isinstance(request, CallProcess | SendMessage) and request.on is None:
+            request = msgspec.structs.replace(request, on=reference.name)
+        return await operations.perform(request)
+
+
+def _value(text: str) -> object:
+    try:
+        return json_text.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(
+            f"{text[:80]!r} is not JSON: {error}",
+            hint="text needs its own quotes: '\"text\"'",
+        ) from error
+
+
+def _value_lines(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    else:
+        yield json_text.dumps(value, ensure_ascii=False)
