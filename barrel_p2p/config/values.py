@@ -64,7 +64,7 @@ type NodeTable = Mapping[Text, tuple[Text, Port]]
 _BACKENDS = ("static", "file", "dns")
 _BACKEND_PREFIX = "barrel_p2p_discovery_"  # The documentation's own names have it.
 _DNS_PORT = 53
-_PATTERN = re.compile(r"[a-z0-9_.*-]+@[a-z0-9_.*-]+", re.ASCII)
+_PATTERN = re.compile(r"(\*|[a-z0-9_.-]+)@(\*|[a-z0-9_.-]+)", re.ASCII)
 _MAP_OPTIONS: dict[str, object] = {
     "persist": bool,
     "prune_on_peer_down": bool,
@@ -156,7 +156,7 @@ def cookie_only_nodes(patterns: Sequence[str]) -> tuple[str, ...]:
         if not _PATTERN.fullmatch(pattern.lower()):
             raise ConfigError(
                 f"{pattern!r} is no pattern of node names",
-                hint="write name@host with * for any run of characters",
+                hint="write name@host, *@host or name@*; * stands for a whole part",
             )
     return tuple(pattern.lower() for pattern in patterns)
 

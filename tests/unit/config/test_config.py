@@ -107,6 +107,7 @@ def test_the_environment_s_text_gets_the_key_s_type(
         ("nodes", {"a@h": "h:1"}),
         ("nodes", ["a@h"]),
         ("cookie_only_nodes", ["no-at-sign"]),
+        ("cookie_only_nodes", ["part*@h"]),
         ("dns_servers", ["not.an.address:53"]),
         ("dns_servers", ["10.0.0.1:0"]),
         ("discovery_backends", "static"),
