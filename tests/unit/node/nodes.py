@@ -23,7 +23,7 @@ def config(directory: Path, name: str, **changes: object) -> Config:
         "dist_cookie": COOKIE,
         "strict_messages": True,
     }
-    return Config.load(env={}, **(settings | changes))
+    return Config.load(None, env={}, **(settings | changes))
 
 
 def node(directory: Path, name: str, **changes: object) -> Node:
@@ -37,7 +37,7 @@ async def nodes(
 ) -> AsyncIterator[list[Node]]:
     """Running nodes; each is connected to all before it, if ``joined``."""
     async with AsyncExitStack() as stack:
-        made = []
+        made: list[Node] = []
         for name in names:
             each = await stack.enter_async_context(node(directory, name, **changes))
             for other in made if joined else ():
