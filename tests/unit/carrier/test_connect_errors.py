@@ -168,7 +168,7 @@ async def test_a_peer_that_does_not_answer_is_given_up_after_the_timeout() -> No
                 await a.channels.connect(
                     f"b@h={HOST}:{deaf.getsockname()[1]}", timeout=0.3
                 )
-            assert asyncio.get_running_loop().time() - began_s >= 0.3
+            assert asyncio.get_running_loop().time() - began_s > 0.29
             report = report_on(caught.value)
             assert states(report) == [("resolve", "ok"), ("udp", "failed")]
             assert "not done after 0.3 s" in str(report)
