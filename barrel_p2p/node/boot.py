@@ -51,11 +51,24 @@ from barrel_p2p.runtime.switch import Line, Switch
 from barrel_p2p.runtime.typed import lift, lower
 from barrel_p2p.wire.kinds import Kind
 
-__all__ = ["PROTOCOL_MAX", "PROTOCOL_MIN", "STAGES", "Parts", "Stage"]
+__all__ = [
+    "PROTOCOL_MAX",
+    "PROTOCOL_MIN",
+    "SEND_HIGH",
+    "SEND_LOW",
+    "STAGES",
+    "Parts",
+    "Stage",
+]
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
 """Versions of the session protocol that this package speaks."""
+
+SEND_HIGH: Final = 256 * 1024
+SEND_LOW: Final = 64 * 1024
+"""Bytes of one stream's queue at which senders wait, and go on. A larger queue leaves
+the processor's cache before it is sent: 8 streams of 1 MiB each carry a third less."""
 
 _log = logging.getLogger("barrel_p2p.node")
 
@@ -141,6 +154,8 @@ async def endpoint(parts: Parts) -> AsyncIterator[None]:
             keep_alive_ms=config.keep_alive_ms,
             spin_us=config.spin_us,
             streams_uni_max=config.data_streams + 8,
+            send_high=SEND_HIGH,
+            send_low=SEND_LOW,
         ),
         reset_seed=ensure_reset_seed(parts.directory.reset_seed),
     )
