@@ -29,7 +29,7 @@ from barrel_p2p.carrier.endpoint import Endpoint
 from barrel_p2p.carrier.inbound import FrameSink
 from barrel_p2p.carrier.reset_seed import ensure_reset_seed
 from barrel_p2p.carrier.roles import StreamRole
-from barrel_p2p.carrier.session import Session
+from barrel_p2p.carrier.session import DATA_STREAMS_MAX, Session
 from barrel_p2p.config import Config
 from barrel_p2p.core.clock import Clock
 from barrel_p2p.core.hlc import HLC
@@ -153,7 +153,7 @@ async def endpoint(parts: Parts) -> AsyncIterator[None]:
             idle_timeout_ms=config.idle_timeout_ms,
             keep_alive_ms=config.keep_alive_ms,
             spin_us=config.spin_us,
-            streams_uni_max=config.data_streams + 8,
+            streams_uni_max=DATA_STREAMS_MAX + 8,
             send_high=SEND_HIGH,
             send_low=SEND_LOW,
         ),
@@ -237,7 +237,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
     )
     _register(dispatcher, parts)
     made.listen(lambda event: _node_changed(parts, event))
-    parts.trust.on_revoked(lambda name, key: _part_with(made, name, key))
+    parts.trust.on_revoked(_revoker(switch.loop, made))
     switch.dial = made.connect
     try:
         yield
@@ -344,6 +344,22 @@ def _register(dispatcher: Dispatcher, parts: Parts) -> None:
         parts.processes.handle_frame,
         role=StreamRole.DATA,
     )
+
+
+def _revoker(
+    loop: asyncio.AbstractEventLoop, channels: Channels
+) -> Callable[[str, bytes | None], None]:
+    def revoked(name: str, key: bytes | None) -> None:
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        if here:
+            _part_with(channels, name, key)
+        elif not loop.is_closed():  # A key can be revoked in any thread.
+            loop.call_soon_threadsafe(_part_with, channels, name, key)
+
+    return revoked
 
 
 def _part_with(channels: Channels, name: str, key: bytes | None) -> None:
