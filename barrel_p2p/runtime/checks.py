@@ -213,7 +213,7 @@ def _quick_plan(
         and one.default is inspect.Parameter.empty
         for one in parameters
     ):
-        return 0, ()
+        return 1, ()  # No number of positional arguments fits.
     positional = [one for one in parameters if one.kind in _POSITIONAL]
     least = sum(one.default is inspect.Parameter.empty for one in positional)
     return least, tuple(_quick(hints.get(one.name, Any)) for one in positional)

@@ -188,6 +188,8 @@ async def start_server[S: GenServer](
     try:
         await started
     except asyncio.CancelledError:
+        if link is not None:
+            link.unlink(process.pid)
         processes.kill(process)
         raise
     return process.pid
@@ -205,6 +207,8 @@ async def _run(
         await server.init(*args, **kwargs)
     except BaseException as error:
         await server._closing()
+        if server._parent is not None:
+            process.unlink(server._parent)  # Its starter gets the error itself.
         _refuse_start(started, process, error)
         if isinstance(error, Exception):
             raise ProcessExit(error_reason(error)) from error
