@@ -79,6 +79,16 @@ def test_an_example_runs_and_prints_what_the_page_says(
         assert done.stdout == printed
 
 
+def test_the_first_program_is_the_same_wherever_it_is_shown() -> None:
+    hello = (ROOT / "docs/examples/hello.py").read_text()
+    shown = [block for page in BLOCKS for block in page if "Greeter" in block.text]
+    assert {block.place.split(":")[0] for block in shown} == {
+        "README.md",
+        "docs/tutorials/getting-started.md",
+    }
+    assert all(block.text == hello for block in shown)
+
+
 def test_the_tutorial_and_the_settings_have_an_example_that_runs() -> None:
     pages = {block.place.partition(":")[0] for block, _ in EXAMPLES}
     assert {"docs/tutorials/first-connection.md", "docs/reference/settings.md"} <= pages
