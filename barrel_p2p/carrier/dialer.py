@@ -12,6 +12,7 @@ Source: docs/reference/wire.md, "Two dials at once".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -77,9 +78,12 @@ class ConnectOptions:
 
     Args:
         remote: Host and port to dial instead of the peer's own, such as a relay's.
+        local: Host, numeric, and port (0 for any) of a UDP socket of its own, bound for
+            this dial and closed with the connection; None uses the node's.
     """
 
     remote: tuple[str, int] | None = None
+    local: tuple[str, int] | None = None
 
 
 class _Deferred(Exception):
@@ -97,12 +101,14 @@ class Dial:
         reference: Whom it is for.
         report: Its steps.
         step: The step it is at.
+        options: What the present attempt does differently.
     """
 
     def __init__(self, reference: NodeReference) -> None:
         self.reference = reference
         self.report = ConnectReport(str(reference))
         self.step = "resolve"
+        self.options = ConnectOptions()
         self.waiters = 0
         self.connection: Connection | None = None
         self.task: asyncio.Task[None] | None = None
@@ -320,8 +326,10 @@ class Dialer:
             raise PeerUnreachable(text, peer=dial.reference.name) from None
 
     async def _addresses(self, dial: Dial) -> list[tuple[str, int]]:
-        options = self._options.pop(dial.reference.name, None)
-        if options is not None and options.remote is not None:
+        dial.options = options = self._options.pop(
+            dial.reference.name, ConnectOptions()
+        )
+        if options.remote is not None:
             dial.passed("as the connect options say", then="udp")
             return [options.remote]
         found = await self._resolve(dial.reference)
@@ -350,12 +358,28 @@ class Dialer:
 
     async def _reach(self, dial: Dial, host: str, port: int) -> None:
         numeric = await self._endpoint.numeric_address(host, port)
-        dial.connection = self._endpoint.dial(numeric, port)
+        dial.connection = self._dial(dial.options.local, numeric, port)
         dial.connection.peer = dial.reference.name
         await dial.connection.wait_connected()
         rtt_ms = dial.connection.stats().rtt_min_us / 1_000
         dial.passed(f"{numeric} port {port}, round trip {rtt_ms:.1f} ms", then="tls")
         dial.passed("QUIC v1, TLS 1.3", then="identity")
+
+    def _dial(self, local: tuple[str, int] | None, host: str, port: int) -> Connection:
+        if local is None:
+            return self._endpoint.dial(host, port)
+        socket = self._endpoint.add_socket(*local)
+        try:
+            connection = self._endpoint.dial(host, port, socket=socket)
+        except BaseException:
+            self._endpoint.remove_socket(socket)
+            raise
+        connection.call_when_closed(lambda: self._free_socket(socket))
+        return connection
+
+    def _free_socket(self, socket: int) -> None:
+        with contextlib.suppress(NotStarted):  # The endpoint closes what is left.
+            self._endpoint.remove_socket(socket)
 
     async def _admit(self, dial: Dial, deadline_s: float) -> Channel:
         connection = dial.connection

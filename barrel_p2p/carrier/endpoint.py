@@ -167,12 +167,13 @@ class Endpoint:
         """
         return await self._resolve(host, port)
 
-    def dial(self, host: str, port: int) -> Connection:
+    def dial(self, host: str, port: int, *, socket: int = 0) -> Connection:
         """Start a handshake; ``Connection.wait_connected`` tells how it went.
 
         Args:
             host: A numeric address.
             port: UDP port.
+            socket: An index of ``add_socket`` to dial from; 0 for the endpoint's own.
 
         Raises:
             InvalidValue: No address, or of a family that is not bound.
@@ -181,7 +182,7 @@ class Endpoint:
         """
         engine = self._alive()
         connection = Connection(engine, dialled=True)
-        engine.dial(connection, host, port)
+        engine.dial(connection, host, port, socket=socket)
         connection._remote = (host, port)
         self._track(connection)
         return connection

@@ -212,17 +212,26 @@ class Engine:
             *(getattr(out, name) for name in EngineStats.__dataclass_fields__)
         )
 
-    def dial(self, connection: RawConnection, host: str, port: int) -> None:
+    def dial(
+        self, connection: RawConnection, host: str, port: int, *, socket: int = 0
+    ) -> None:
         """Start a handshake with a numeric address; ``connection`` hears the outcome.
 
+        Args:
+            connection: Ours until it is over.
+            host: A numeric address.
+            port: UDP port.
+            socket: What to dial from: an index of ``bind``, 0 for the first that fits.
+
         Raises:
-            InvalidValue: Not a numeric address with a port, or of a family of which no
-                socket is open.
+            InvalidValue: Not a numeric address with a port, or of another family than
+                the socket, or that socket is not open.
             UnavailableError: ``connections_max`` is reached.
         """
         engine = self._alive()
         out = ffi.new("uint64_t *")
-        status = lib.bp_connection_open(engine, _native_address(host, port), out)
+        peer = _native_address(host, port)
+        status = lib.bp_connection_open(engine, peer, socket, out)
         if status == lib.BP_E_LIMIT:
             raise UnavailableError("connections_max is reached")
         if status == lib.BP_E_ARGUMENT:

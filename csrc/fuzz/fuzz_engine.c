@@ -291,7 +291,7 @@ dial(int side)
 {
     uint64_t handle;
     if (world.dials++ < DIALS_MAX) {
-        (void)bp_connection_open(engine(side), &world.pair.sides[1 - side].address, &handle);
+        (void)bp_connection_open(engine(side), &world.pair.sides[1 - side].address, 0, &handle);
     }
 }
 

@@ -164,15 +164,29 @@ bp_engine_reap(bp_engine_t *engine)
     }
 }
 
+/* Can peers at that address be dialled from that socket? 0 is whichever fits. */
+static bool
+can_dial_from(const bp_engine_t *engine, int socket, const struct sockaddr_storage *to)
+{
+    if (engine->config.simulated) {
+        return socket == 0;
+    }
+    if (socket == 0) {
+        struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
+        return bp_udp_pick_socket(engine, &any, to) >= 0;
+    }
+    return socket > 0 && socket < BP_SOCKETS_MAX && engine->sockets[socket].fd >= 0 &&
+           engine->sockets[socket].local.ss_family == to->ss_family;
+}
+
 int
-bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *handle)
+bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, int socket, uint64_t *handle)
 {
     struct sockaddr_storage to;
     if (bp_address_to_native(peer, &to) == 0 || peer->port == 0) {
         return BP_E_ARGUMENT;
     }
-    struct sockaddr_storage any = {.ss_family = AF_UNSPEC};
-    if (!engine->config.simulated && bp_udp_pick_socket(engine, &any, &to) < 0) {
+    if (!can_dial_from(engine, socket, &to)) {
         return BP_E_STATE;
     }
     bp_clock_refresh(engine);
@@ -191,7 +205,14 @@ bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *hand
     connection->dialled = true;
     connection->peer = to;
     engine->pq->picoquic_set_callback(cnx, bp_callback, connection);
-    int status = engine->pq->picoquic_start_client_cnx(cnx);
+    int status = 0;
+    if (socket > 0) {
+        struct sockaddr *from = (struct sockaddr *)&engine->sockets[socket].local;
+        status = engine->pq->picoquic_set_local_addr(cnx, from);
+    }
+    if (status == 0) {
+        status = engine->pq->picoquic_start_client_cnx(cnx);
+    }
     if (status != 0) {
         engine->last_error = status;
         engine->pq->picoquic_set_callback(cnx, bp_callback, NULL);

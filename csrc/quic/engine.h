@@ -228,13 +228,14 @@ void bp_engine_consume(bp_engine_t *engine);
 uintptr_t bp_engine_hot(void);
 
 /*
- * bp_connection_open - start a handshake with peer from socket 0.
+ * bp_connection_open - start a handshake with peer from socket index, 0 for the first.
  *
- * Returns   BP_OK and *connection, BP_E_LIMIT, BP_E_STATE (no socket of its family),
- *           BP_E_LIBRARY.
+ * Returns   BP_OK and *connection, BP_E_LIMIT, BP_E_STATE (no socket of its family, or
+ *           that index is not open or of another one), BP_E_LIBRARY.
  *           CONNECTED or CLOSED follows as an event.
  */
-int bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, uint64_t *connection);
+int bp_connection_open(bp_engine_t *engine, const bp_address_t *peer, int socket,
+                       uint64_t *connection);
 
 /* Close with an application code and a reason of at most BP_REASON_BYTES_MAX bytes (cut there). */
 int bp_connection_close(bp_engine_t *engine, uint64_t connection, uint64_t code,

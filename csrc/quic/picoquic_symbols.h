@@ -37,6 +37,7 @@
     X(void, picoquic_set_key_log_file_from_env, (bp_pq_quic_t *quic)) \
     X(uint32_t, picoquic_current_number_connections, (bp_pq_quic_t *quic)) \
     X(bp_pq_cnx_t *, picoquic_create_cnx, (bp_pq_quic_t *quic, bp_pq_cid_t initial, bp_pq_cid_t remote, const struct sockaddr *peer, uint64_t now_us, uint32_t version, const char *sni, const char *alpn, char client)) \
+    X(int, picoquic_set_local_addr, (bp_pq_cnx_t *cnx, struct sockaddr *local)) \
     X(int, picoquic_start_client_cnx, (bp_pq_cnx_t *cnx)) \
     X(void, picoquic_delete_cnx, (bp_pq_cnx_t *cnx)) \
     X(int, picoquic_close_ex, (bp_pq_cnx_t *cnx, uint64_t code, const char *reason)) \

@@ -596,8 +596,9 @@ uint64_t
 pair_dial(pair_t *pair, int from, int to)
 {
     uint64_t handle = 0;
-    CHECK_EQUAL(bp_connection_open(pair->sides[from].engine, &pair->sides[to].address, &handle),
-                BP_OK);
+    CHECK_EQUAL(
+        bp_connection_open(pair->sides[from].engine, &pair->sides[to].address, 0, &handle),
+        BP_OK);
     CHECK(handle != 0);
     return handle;
 }

@@ -122,7 +122,7 @@ a_dial_beyond_connections_max_is_refused_here(void)
     for (int i = 0; i < 3; i++) {
         (void)pair_dial(&pair, 0, 1);
     }
-    CHECK_EQUAL(bp_connection_open(engine(0), &pair.sides[1].address, &handle), BP_E_LIMIT);
+    CHECK_EQUAL(bp_connection_open(engine(0), &pair.sides[1].address, 0, &handle), BP_E_LIMIT);
     CHECK_EQUAL(stats_of(0).connections, 3);
     pair_free(&pair);
 }
@@ -334,7 +334,7 @@ initial(uint8_t bytes[PAIR_DATAGRAM_BYTES])
     uint64_t handle;
     bp_address_t from;
     bp_address_t to;
-    CHECK_EQUAL(bp_connection_open(engine(2), &pair.sides[1].address, &handle), BP_OK);
+    CHECK_EQUAL(bp_connection_open(engine(2), &pair.sides[1].address, 0, &handle), BP_OK);
     int64_t n = bp_sim_take(engine(2), bytes, PAIR_DATAGRAM_BYTES, &from, &to);
     CHECK(n >= 1200);
     CHECK_EQUAL(bp_connection_abort(engine(2), handle), BP_OK);

@@ -164,7 +164,7 @@ static uint64_t
 connect_to(const bp_address_t *address)
 {
     which_t which = {0, 0};
-    CHECK_EQUAL(bp_connection_open(engine(0), address, &which.handle), BP_OK);
+    CHECK_EQUAL(bp_connection_open(engine(0), address, 0, &which.handle), BP_OK);
     CHECK(run_until(DEADLINE_US, is_connected, &which));
     CHECK(!pair_connection(&pair, 0, which.handle)->closed);
     return which.handle;
@@ -279,7 +279,7 @@ a_dial_to_a_closed_port_ends_long_before_its_timeout(void)
     pair_remove(&pair, 1);
     which_t which = {0, 0};
     uint64_t start_us = clock_us();
-    CHECK_EQUAL(bp_connection_open(engine(0), &gone, &which.handle), BP_OK);
+    CHECK_EQUAL(bp_connection_open(engine(0), &gone, 0, &which.handle), BP_OK);
     CHECK(run_until(DEADLINE_US, is_closed, &which));
     CHECK_EQUAL(pair_connection(&pair, 0, which.handle)->why, BP_CLOSED_UNREACHABLE);
     CHECK(clock_us() - start_us < 5 * PAIR_SECOND);
@@ -318,7 +318,7 @@ errors_about_dead_peers_fail_no_live_one(void)
     which_t dials[20];
     for (int i = 0; i < 20; i++) {
         dials[i].side = 0;
-        CHECK_EQUAL(bp_connection_open(engine(0), &dead, &dials[i].handle), BP_OK);
+        CHECK_EQUAL(bp_connection_open(engine(0), &dead, 0, &dials[i].handle), BP_OK);
     }
     CHECK(run_until(DEADLINE_US, is_finished, &id));
     CHECK(pair_stream_by_id(&pair, 1, id)->hash == source->hash);
@@ -401,8 +401,8 @@ addresses_in_use_or_too_many_are_refused(void)
     CHECK_EQUAL(bp_engine_bind(engine(0), &nowhere), BP_E_ARGUMENT);
     uint64_t handle;
     bp_address_t v6 = address_of("::1", 4433);
-    CHECK_EQUAL(bp_connection_open(engine(0), &v6, &handle), BP_E_STATE);
-    CHECK_EQUAL(bp_connection_open(engine(0), &nowhere, &handle), BP_E_ARGUMENT);
+    CHECK_EQUAL(bp_connection_open(engine(0), &v6, 0, &handle), BP_E_STATE);
+    CHECK_EQUAL(bp_connection_open(engine(0), &nowhere, 0, &handle), BP_E_ARGUMENT);
     pair_free(&pair);
 }
 

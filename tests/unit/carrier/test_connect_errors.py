@@ -6,6 +6,7 @@ import asyncio
 import socket
 from contextlib import AbstractAsyncContextManager
 
+import psutil
 import pytest
 
 from barrel_p2p.auth.machine import Mode
@@ -17,6 +18,7 @@ from barrel_p2p.errors import (
     AuthTimeout,
     BarrelError,
     Busy,
+    Conflict,
     CookieMismatch,
     KeyMismatch,
     NameMismatch,
@@ -191,6 +193,36 @@ async def test_each_address_is_tried_until_one_answers() -> None:
 
             a.channels.dialer._resolve = resolve
             assert (await within(a.channels.connect("b@h"))).is_up
+
+
+async def test_a_dial_can_leave_from_a_socket_of_its_own_that_ends_with_it() -> None:
+    """QUI-33: what a relay needs."""
+    async with pair_of_nodes() as (a, b):
+        options = ConnectOptions(remote=b.endpoint.address, local=("127.0.0.1", 0))
+        a.channels.set_connect_options("b@h", options)
+        fds = psutil.Process().num_fds()
+        near = await within(a.channels.connect("b@h"))
+        await eventually(lambda: b.channels.get("a@h") is not None)
+        far = b.channels.get("a@h")
+        assert far is not None
+        assert far.address != a.endpoint.address
+        assert psutil.Process().num_fds() == fds + 1
+        a.channels.disconnect("b@h")
+        await within(near.connection.wait_closed())
+        await eventually(lambda: psutil.Process().num_fds() == fds)
+        again = await within(a.channels.connect(b.ref))
+        assert again.dialled
+        assert b.channels.get("a@h") is not None
+
+
+async def test_a_socket_that_cannot_be_bound_fails_the_dial_at_once() -> None:
+    async with pair_of_nodes() as (a, b):
+        a.channels.set_connect_options(
+            "b@h", ConnectOptions(remote=b.endpoint.address, local=a.endpoint.address)
+        )
+        with pytest.raises(Conflict, match="in use"):
+            await within(a.channels.connect("b@h"))
+        await within(a.channels.connect(b.ref))
 
 
 async def test_connect_options_are_used_by_the_next_dial_and_no_other() -> None:
