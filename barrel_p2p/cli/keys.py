@@ -143,7 +143,7 @@ def trust(
         node_ref: The node's name. With a fingerprint it is dialled, so that
             name@host:port helps.
         key: A file of 32 bytes, base64 of 32 bytes, or SHA256:... of the key that the
-            node must show. The last needs a running node.
+            node must show.
         replace: Also if another key is pinned.
         timeout: Seconds for that dial.
         local: Which node is to trust it.
@@ -236,10 +236,28 @@ def _perform(request: KeyAction, local: Local, *, patience_s: float = 0.0) -> An
     if client is not None:
         with client:
             return client.ask(request, patience_s=patience_s)
+    if isinstance(request, TrustKey) and request.fingerprint is not None:
+        return _dial_and_trust(directory, request, patience_s)
     with _stopped(directory) as keys:
         trust_mode = Config.load().auth_trust_mode
         store = TrustStore(keys, mode=trust_mode, clock=SystemClock())
         return perform_on_keys(store, request)
+
+
+def _dial_and_trust(directory: Path, request: TrustKey, seconds: float) -> Any:
+    """Only a node can see which key another one shows, so be that node for a moment."""
+    from barrel_p2p.cli.probe import open_probe
+    from barrel_p2p.node.operations import Operations
+    from barrel_p2p.node.run import run
+
+    async def dial() -> Any:
+        reference = NodeReference.parse(request.node)
+        async with open_probe(
+            reference, directory=directory, timeout_s=seconds
+        ) as node:
+            return await Operations(node).perform(request)
+
+    return run(dial())
 
 
 def _running(directory: Path) -> ControlClient | None:

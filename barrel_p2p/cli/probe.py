@@ -16,7 +16,7 @@ import secrets
 import socket
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,7 @@ def probe_directory() -> Path:
 async def open_probe(
     reference: NodeReference,
     *,
+    directory: Path | None = None,
     config_path: Path | None = None,
     ephemeral: bool = False,
     timeout_s: float = 10.0,
@@ -53,6 +54,8 @@ async def open_probe(
 
     Args:
         reference: Whom it is for; decides which address it is bound to.
+        directory: Where its identity is, instead of the usual place; that of a node
+            which does not run lends the node's own.
         config_path: A TOML file with the cluster's cookie and discovery, or None.
         ephemeral: Make a new identity and forget it afterwards.
         timeout_s: Seconds to wait for another command that uses the identity.
@@ -63,10 +66,11 @@ async def open_probe(
         Conflict: Another command has used the identity all that time.
     """
     with tempfile.TemporaryDirectory(prefix="barrel-p2p-probe-") as temporary:
-        directory = Path(temporary) if ephemeral else probe_directory()
+        kept = probe_directory() if directory is None else directory
+        place = Path(temporary) if ephemeral else kept
         config = Config.load(
             config_path,
-            data_dir=str(directory),
+            data_dir=str(place),
             auth_key_dir="keys",
             quic_cert_dir="quic",
             bind_host=await _bind_host(reference),
@@ -74,7 +78,7 @@ async def open_probe(
             advertise_port=None,
             listen_port=0,
         )
-        node = await _started(config, directory, timeout_s)
+        node = await _started(config, place, timeout_s)
         try:
             yield node
         finally:
@@ -95,13 +99,15 @@ async def _started(config: Config, directory: Path, timeout_s: float) -> Node:
                 raise
             await asyncio.sleep(_TURN_S)
         else:
-            with suppress(OSError):
+            if node.name != directory.name:
                 write_atomic(directory / _NAME_FILE, node.name.encode("ascii"))
             return node
 
 
 def _name_in(directory: Path) -> str:
     """The name that belongs to the keys in ``directory``, or a new one."""
+    if "@" in directory.name:
+        return node_name(directory.name)
     path = directory / _NAME_FILE
     if os.path.lexists(path):
         return node_name(read_file(path, bytes_max=_NAME_BYTES_MAX).decode("ascii"))

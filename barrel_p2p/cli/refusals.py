@@ -7,6 +7,7 @@ the object that ``barrel_p2p.node.failures.describe`` makes.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -83,9 +84,11 @@ def _advice(described: Mapping[str, Any]) -> Iterator[str]:
     where = f"{_DOCS}   code: {code}"
     if code == "key_mismatch" and (shown := _presented(described)):
         target = described.get("report", {}).get("target") or described.get("peer")
+        directory = described.get("directory")
+        at = f" --data-dir {shlex.quote(directory)}" if directory else ""
         yield (
             f"  If the operator of {described.get('peer')} rotated its key: "
-            f"barrel-p2p keys trust {_place(str(target))} --replace {shown}"
+            f"barrel-p2p keys trust {_place(str(target))} --replace {shown}{at}"
         )
         yield f"  If not, treat this as an attack.   {where}"
         return

@@ -13,10 +13,10 @@ from barrel_p2p.cli.exit_codes import ExitCode
 from barrel_p2p.cli.local_node import ControlClient, running_directory
 from barrel_p2p.cli.options import Json, Local, Target, timeout_ms
 from barrel_p2p.cli.output import say
-from barrel_p2p.cli.probe import open_probe
+from barrel_p2p.cli.refusals import Refused
 from barrel_p2p.core.names import NodeReference
-from barrel_p2p.errors import InvalidValue
-from barrel_p2p.node.operations import Operations
+from barrel_p2p.errors import BarrelError, InvalidValue
+from barrel_p2p.node.failures import describe
 from barrel_p2p.node.requests import (
     CallProcess,
     Connect,
@@ -25,7 +25,6 @@ from barrel_p2p.node.requests import (
     SendMessage,
     Stop,
 )
-from barrel_p2p.node.run import run
 
 __all__ = ["call", "nodes", "send", "stop"]
 
@@ -126,6 +125,9 @@ def stop(
 def _ask(request: Request, target: Target) -> Any:
     limit_ms = timeout_ms(target.timeout)
     if target.peer is not None:
+        # A whole node takes longer to import than a local command to run.
+        from barrel_p2p.node.run import run
+
         return run(_ask_peer(request, target, target.peer))
     directory = running_directory(target.node, target.data_dir)
     with ControlClient(directory) as client:
@@ -134,6 +136,9 @@ def _ask(request: Request, target: Target) -> Any:
 
 async def _ask_peer(request: Request, target: Target, peer: str) -> Any:
     """Do here, in a probe, what a node of this host would have been asked to do."""
+    from barrel_p2p.cli.probe import open_probe, probe_directory
+    from barrel_p2p.node.operations import Operations
+
     reference = NodeReference.parse(peer)
     limit_ms = timeout_ms(target.timeout)
     async with open_probe(
@@ -143,7 +148,12 @@ async def _ask_peer(request: Request, target: Target, peer: str) -> Any:
         timeout_s=target.timeout,
     ) as node:
         operations = Operations(node)
-        await operations.perform(Connect(peer, limit_ms))
+        try:
+            await operations.perform(Connect(peer, limit_ms))
+        except BarrelError as error:
+            # What is advised has to be done to the probe's own pins.
+            kept = None if target.ephemeral else str(probe_directory())
+            raise Refused({**describe(error), "directory": kept}) from error
         if isinstance(request, Nodes):
             return {"node": node.name, "nodes": node.nodes()}
         if isinstance(request, CallProcess | SendMessage) and request.on is None:
