@@ -10,6 +10,12 @@ from barrel_p2p.runtime.event_stream import EventStream, Lagged
 from barrel_p2p.runtime.process import Process, ProcessExit
 from barrel_p2p.runtime.rpc import expose
 from barrel_p2p.runtime.server import NO_REPLY, GenServer
+from barrel_p2p.runtime.supervisor import (
+    Child,
+    ChildSpec,
+    DynamicSupervisor,
+    Supervisor,
+)
 from barrel_p2p.runtime.switch import Call, Cast
 from barrel_p2p.runtime.typed import UnknownMessage, message
 from barrel_p2p.runtime.verbs import call, cast
@@ -18,7 +24,10 @@ __all__ = [
     "NO_REPLY",
     "Call",
     "Cast",
+    "Child",
+    "ChildSpec",
     "ConnectOptions",
+    "DynamicSupervisor",
     "EventStream",
     "GenServer",
     "Lagged",
@@ -28,6 +37,7 @@ __all__ = [
     "NodeUp",
     "Process",
     "ProcessExit",
+    "Supervisor",
     "UnknownMessage",
     "call",
     "cast",

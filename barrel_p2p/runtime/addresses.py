@@ -7,7 +7,6 @@ alone find theirs by themselves.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from typing import Any, Final
 
 from barrel_p2p.core.names import At
@@ -111,9 +110,8 @@ async def _tell(me: Origin, to: Destination, message: object, *, cast: bool) -> 
 
 
 def _place(to: At) -> tuple[Pid, bytes]:
-    # What stands for the name: its node, and an id that chooses the stream.
-    key = key_bytes(to.name)
-    return Pid(to.node, zlib.crc32(key), 0), key
+    # What stands for the name: its node, and the id 0, which chooses the stream.
+    return Pid(to.node, 0, 0), key_bytes(to.name)
 
 
 async def _ask_later(

@@ -20,7 +20,8 @@ from barrel_p2p.runtime.switch import Origin, Reply
 __all__ = ["call", "fault_of"]
 
 _BY_CODE: dict[str, type[BarrelError]] = {
-    kind.code: kind for kind in (NoProc, NoSuchFunction, Overloaded, InvalidValue, CallTimeout)
+    kind.code: kind
+    for kind in (NoProc, NoSuchFunction, Overloaded, InvalidValue, CallTimeout)
 }
 
 
