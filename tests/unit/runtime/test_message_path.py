@@ -229,7 +229,7 @@ async def test_senders_that_wait_fail_when_the_channel_is_lost() -> None:
 async def test_a_process_that_holds_the_loop_is_named() -> None:
     async def hogs(process: Process) -> None:
         await process.receive()
-        time.sleep(0.15)  # noqa: ASYNC251 - that is the point
+        time.sleep(0.15)  # noqa: ASYNC251 # not synchronisation: the load
         await process.receive()
 
     async with two_nodes() as (a, b), a.processes.mailbox() as me:

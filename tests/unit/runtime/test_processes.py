@@ -97,7 +97,6 @@ async def test_the_tasks_of_a_process_end_with_it() -> None:
             ended.set()
 
     async def parent(process: Process) -> None:
-        process.create_task(asyncio.sleep(60))
         process.create_task(child(process))
         await started.wait()
 
@@ -163,7 +162,7 @@ async def test_a_node_that_stops_ends_its_processes_and_takes_no_new_ones() -> N
     async def stubborn(process: Process) -> None:
         for _ in range(3):
             try:
-                await asyncio.sleep(60)
+                await asyncio.sleep(60)  # not synchronisation: it never ends
             except asyncio.CancelledError:
                 continue
 
