@@ -12,47 +12,22 @@ one that is bound to no connection. Otherwise these tests would show nothing.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from barrel_p2p.auth import machine as machine_module
-from barrel_p2p.auth import transcript as transcript_module
 from barrel_p2p.auth.machine import Handshake, Role
 from barrel_p2p.auth.messages import Challenge, Fail, Hello, Message, Ok, Response
 from barrel_p2p.auth.transcript import Exchange, proof
 from tests.handshakes import COOKIE, WALL_MS, Link, Party, Side, talk
 from tests.tools import rounds
+from tests.weaknesses import unbound, version_2, weakened
 
 TRIALS = rounds(100, whole=1_000)
 CERTIFICATE = b"the attacker's, byte for byte the same on both legs"
 Attack = Callable[[Party, Party, random.Random], list[Side]]
-
-
-def version_2(exchange: Exchange, signer: Role) -> bytes:
-    """What the documentation has a node sign."""
-    dialled = signer is Role.DIALLER
-    asked = exchange.acceptor_challenge if dialled else exchange.dialler_challenge
-    key = exchange.dialler.public_key if dialled else exchange.acceptor.public_key
-    return asked.nonce + asked.wall_ms.to_bytes(8) + key + exchange.certificate_hash
-
-
-def unbound(exchange: Exchange, signer: Role) -> bytes:
-    """The same without the certificate."""
-    return version_2(exchange, signer)[:-32]
-
-
-@contextmanager
-def weakened(weak: Callable[[Exchange, Role], bytes]) -> Iterator[None]:
-    """Sign ``weak`` instead, prove no cookie, and let a node meet itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(machine_module, "transcript", weak)
-        patch.setattr(transcript_module, "transcript", weak)
-        patch.setattr(machine_module, "is_proof", lambda *_: True)
-        patch.setattr(Handshake, "_name_fault", lambda *_: None)
-        yield
 
 
 @pytest.fixture(params=["tofu", "strict"])
