@@ -1,4 +1,5 @@
 import asyncio
+import contextvars
 from collections.abc import Callable, Generator
 from typing import Any, Final, Self
 
@@ -14,6 +15,13 @@ class Waiter:
     def __await__(self) -> Generator[Self]: ...
     def __next__(self) -> Self: ...
     def get_loop(self) -> asyncio.AbstractEventLoop: ...
+    def add_done_callback(
+        self,
+        callback: Callable[[Self], object],
+        *,
+        context: contextvars.Context | None = None,
+    ) -> None: ...
+    def result(self) -> None: ...
     def cancel(self, msg: object = None) -> bool: ...
 
 class Mailbox(Waiter):

@@ -41,7 +41,7 @@ from barrel_p2p.errors import (
     PeerUnreachable,
     WireError,
 )
-from barrel_p2p.runtime.limits import INCOMING_CALLS_MAX, MAILBOX_SLACK, PROCESSES_MAX
+from barrel_p2p.runtime import limits as _limits
 from barrel_p2p.wire.kinds import Kind
 from barrel_p2p.wire.terms import decode, encode
 
@@ -79,9 +79,9 @@ if (Kind.SEND, Kind.SEND_NAME, Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.CANCEL) !
 ):
     raise ImportError("runtime/_switch was built for other kinds: run `make setup`")
 
-cdef uint64_t _incoming_max = INCOMING_CALLS_MAX
-cdef uint64_t _slack = MAILBOX_SLACK
-cdef uint64_t _slots_max = PROCESSES_MAX
+cdef uint64_t _incoming_max = _limits.INCOMING_CALLS_MAX
+cdef uint64_t _slack = _limits.MAILBOX_SLACK
+cdef uint64_t _slots_max = _limits.PROCESSES_MAX
 
 ORIGIN = ContextVar("barrel_p2p_origin")
 cdef object _ORIGIN = ORIGIN
@@ -215,16 +215,40 @@ cdef class Switch:
         return box
 
     def close_box(self, ProcessBox box, code, text):
-        """Take ``box`` away. Calls in it fail with ``code``; returns the other messages."""
-        cdef list left = []
+        """Take ``box`` away. Its open calls fail with ``code``, also those it has taken.
+
+        Returns:
+            The messages in it that were no calls.
+        """
+        cdef list left = [item for item in box.close() if type(item) is not Call]
+        cdef list calls = self.open_calls(box.id) if box.calls_open > 0 else []
+        cdef Call call
         if self.boxes.find(box.id) is box:
             self.boxes.remove(box.id)
-        for message in box.close():
-            if type(message) is Call:
-                (<Call>message).answer((code, text), True)
-            else:
-                left.append(message)
+        for call in calls:
+            try:
+                call.answer((code, text), True)
+            except Busy:
+                # The caller reads no answers, and would wait for this one for ever.
+                call.line.channel.close("busy", text="its answers are not read")
+            except PeerUnreachable:
+                pass
         return left
+
+    cdef list open_calls(self, uint64_t to):
+        # All calls to a process that wait for its answer.
+        cdef list found = []
+        cdef Line line
+        cdef Call call
+        cdef Reply reply
+        for line in self.lines.values():
+            for call in line.incoming.values():
+                if call.to == to:
+                    found.append(call)
+        for reply in self.replies.values():
+            if reply.local is not None and reply.local.to == to:
+                found.append(reply.local)
+        return found
 
     def box_of(self, uint64_t id):
         """The mailbox of the process ``id``, or None."""
@@ -372,6 +396,7 @@ cdef class Switch:
         if timeout is not None:
             call.expires = self.now() + <double>timeout
             self.expect(reply, timeout)
+        box.calls_open += 1
         box.offer(call)
         return reply
 
