@@ -105,10 +105,10 @@ cdef class Call:
             if not failed:
                 if self.local.switch.strict:
                     value = self.local.switch.copied(value)
-                self.answered = True
+                self.closed()
                 self.local.settle(value, None)
                 return 0
-            self.answered = True
+            self.closed()
             self.local.settle(None, self.local.switch.fault_of(value, self.local.to_node))
             return 0
         if not line.down:
@@ -118,13 +118,20 @@ cdef class Call:
                 K_ERROR if failed else K_REPLY, 0, head, 8, value
             )
             line.incoming.pop(self.ref, None)
+        self.closed()
+        return 0
+
+    cdef int closed(self) except -1:
+        cdef ProcessBox box = self.switch().boxes.find(self.to)
+        if box is not None:
+            box.calls_open -= 1
         self.answered = True
         return 0
 
     cdef int withdraw(self) except -1:
         if self.answered:
             return 0
-        self.answered = True
+        self.closed()
         self.cancelled = True
         if self.on_cancel is not None:
             self.on_cancel()

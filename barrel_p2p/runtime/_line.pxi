@@ -132,6 +132,7 @@ cdef class Line(FrameSink):
         if deadline > 0:
             call.expires = self.switch.now() + deadline / 1000.0
         self.incoming[ref] = call
+        box.calls_open += 1
         return self.put(box, call, stream)
 
     cdef int replied(self, const bp_frame_t *frame) except -1:
@@ -166,6 +167,11 @@ cdef class Line(FrameSink):
         if call is not None:
             call.withdraw()
         return 0
+
+    @property
+    def calls_open(self):
+        """Calls of the peer that are neither answered nor withdrawn."""
+        return len(self.incoming)
 
     cdef int withdraw_all(self) except -1:
         # The channel is down, so nobody waits for the answers of these.

@@ -47,6 +47,7 @@ cdef class ProcessBox(Mailbox):
     cdef readonly object owner       # the Process
     cdef list paused                 # lines that were told PAUSE
     cdef list held                   # streams that get no credit
+    cdef uint32_t calls_open         # put here, and neither answered nor withdrawn
 
     cdef int press(self, Line line, InboundStream stream) except -1
 
@@ -65,6 +66,7 @@ cdef class Call:
     cdef double expires              # the loop's time; 0: never
 
     cdef Switch switch(self)
+    cdef int closed(self) except -1
     cdef int answer(self, object value, bint failed) except -1
     cdef int withdraw(self) except -1
 
@@ -161,6 +163,7 @@ cdef class Switch:
     cdef double timer_at
     cdef object now                  # the loop's clock
 
+    cdef list open_calls(self, uint64_t to)
     cdef int note(self, Waiter waiter) except -1
     cdef bint tell_here(self, Pid pid, object message, bint cast) except -1
     cdef Reply ask_here(self, uint64_t from_id, Pid pid, object request, object timeout)

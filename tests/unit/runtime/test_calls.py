@@ -15,7 +15,7 @@ from barrel_p2p.errors import (
     PeerUnreachable,
     RemoteError,
 )
-from barrel_p2p.runtime.process import Process
+from barrel_p2p.runtime.process import Process, ProcessExit
 from barrel_p2p.runtime.switch import Call, Switch
 from tests.endpoints import eventually, within
 from tests.runtime_nodes import RuntimeNode, lose, two_nodes
@@ -74,6 +74,21 @@ async def test_calls_of_a_process_that_ends_fail_with_noproc() -> None:
                 await within(pid.call("when it is gone"))
         with pytest.raises(NoProc):
             await Pid("b@h", 1, 9).call("of another life")
+
+
+async def test_a_call_that_was_taken_and_not_answered_fails_with_its_process() -> None:
+    async def takes(process: Process) -> None:
+        await process.receive()
+        raise ProcessExit("without a word")
+
+    async with two_nodes() as (a, b), a.processes.mailbox():
+        for node in (a, b):
+            pid = node.processes.spawn(takes).pid
+            with pytest.raises(NoProc):
+                await within(pid.call("a question", timeout=None))
+        await no_calls_left(a)
+        line = b.switch.lines["a@h"]
+        await eventually(lambda: line.calls_open == 0)
 
 
 async def test_an_answer_that_is_no_term_leaves_the_call_open() -> None:
