@@ -127,7 +127,15 @@ class Arguments:
         title: What an error calls it.
     """
 
-    __slots__ = ("_checkers", "_function", "_least", "_quick", "_signature", "_title")
+    __slots__ = (
+        "_checkers",
+        "_function",
+        "_last",
+        "_least",
+        "_quick",
+        "_signature",
+        "_title",
+    )
 
     def __init__(self, function: Callable[..., Any], *, skip: int, title: str) -> None:
         signature = inspect.signature(function)
@@ -141,6 +149,7 @@ class Arguments:
         self._checkers: dict[str, Checker | None] | None = None
         self._least = 1  # With nothing in _quick, no number of arguments fits.
         self._quick: tuple[frozenset[type] | None, ...] = ()
+        self._last: list[type] | None = None  # The types that fitted last.
 
     def _prepare(self) -> dict[str, Checker | None]:
         parameters = list(self._signature.parameters.values())
@@ -163,13 +172,21 @@ class Arguments:
         """
         if type(args) is not tuple or type(kwargs) is not dict:
             raise InvalidValue(f"{self._title}: arguments are a tuple and a dict")
-        if not kwargs and self._least <= len(args) <= len(self._quick):
-            for value, kinds in zip(args, self._quick, strict=False):
-                if kinds is not None and type(value) not in kinds:
-                    break
-            else:
-                return args, kwargs
+        if kwargs:
+            return self._bind(args, kwargs)
+        kinds = [type(value) for value in args]
+        if kinds == self._last or self._fits(kinds):
+            return args, kwargs
         return self._bind(args, kwargs)
+
+    def _fits(self, kinds: list[type]) -> bool:
+        if not self._least <= len(kinds) <= len(self._quick):
+            return False
+        for kind, fitting in zip(kinds, self._quick, strict=False):
+            if fitting is not None and kind not in fitting:
+                return False
+        self._last = kinds
+        return True
 
     def _bind(
         self, args: tuple[Any, ...], kwargs: dict[Any, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from barrel_p2p.core.terms import Pid
@@ -84,20 +84,20 @@ def _class_for(server: type) -> type[_Proxy]:
 
 
 def _call_method(name: str) -> Callable[..., Any]:
-    async def method(self: _Proxy, *args: Any, **kwargs: Any) -> Any:
+    def method(self: _Proxy, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]:
         me = self._switch.origin_here()
         request = (REQUEST_TAG, name, args, kwargs)
         to = self._to
         if type(to) is Pid:
-            return await calls.call(me, to, request, self._timeout)
-        return await addresses.call(me, to, request, timeout=self._timeout)
+            return calls.call(me, to, request, self._timeout)
+        return addresses.call(me, to, request, timeout=self._timeout)
 
     return method
 
 
 def _cast_method(name: str) -> Callable[..., Any]:
-    async def method(self: _Proxy, *args: Any, **kwargs: Any) -> None:
+    def method(self: _Proxy, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, None]:
         me = self._switch.origin_here()
-        await addresses.cast(me, self._to, (REQUEST_TAG, name, args, kwargs))
+        return addresses.cast(me, self._to, (REQUEST_TAG, name, args, kwargs))
 
     return method

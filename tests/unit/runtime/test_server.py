@@ -97,6 +97,10 @@ class Counter(GenServer):
         return object()
 
     @call
+    async def blob(self, size: int) -> bytes:
+        return bytes(size)
+
+    @call
     async def quit(self, reason: str) -> str:
         self.stop(reason)
         return "bye"
@@ -316,6 +320,31 @@ async def test_concurrent_calls_beyond_the_limit_are_refused(
         await counter.open("gate")
         assert await within(asyncio.gather(*waits)) == ["gate", "gate"]
         assert await counter.wait("gate") == "gate"
+
+
+async def test_answers_that_fill_the_way_back_do_not_stop_the_server() -> None:
+    async with two_nodes() as (a, b):
+        pid, near = await counter_on(b)
+        far = proxy(a.switch.origin, Counter, pid)
+        blobs = [asyncio.ensure_future(far.blob(300_000)) for _ in range(60)]
+        assert await within(near.add()) == 1
+        assert {len(blob) for blob in await within(asyncio.gather(*blobs))} == {300_000}
+        assert len(await within(far.blob(300_000))) == 300_000
+
+
+async def test_a_peer_that_leaves_its_answers_is_told_to_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_loop, "ANSWERS_WAITING_MAX", 2)
+    async with two_nodes() as (a, b):
+        pid, near = await counter_on(b)
+        far = proxy(a.switch.origin, Counter, pid)
+        blobs = [asyncio.ensure_future(far.blob(300_000)) for _ in range(60)]
+        answers = await within(asyncio.gather(*blobs, return_exceptions=True))
+        kinds = {type(answer) for answer in answers}
+        assert kinds == {bytes, Overloaded}
+        assert await within(near.add()) == 1
+        assert len(await within(far.blob(300_000))) == 300_000
 
 
 async def test_an_answer_may_come_later() -> None:
