@@ -29,7 +29,7 @@ from tests.endpoints import DEADLINE_S
 from tests.tree import ROOT
 from tests.unit.node.nodes import node
 
-__all__ = ["ECHO", "NodeProcess", "node_process", "node_processes"]
+__all__ = ["ECHO", "Echo", "NodeProcess", "node_process", "node_processes"]
 
 Answer = dict[str, Any]
 
@@ -137,7 +137,9 @@ async def node_processes(
         yield made
 
 
-class _Echo(GenServer):
+class Echo(GenServer):
+    """The server that every one of them runs."""
+
     @call
     async def echo(self, content: Any) -> Any:
         return content
@@ -203,11 +205,11 @@ class _Program:
         }
 
     async def do_call(self, to: str, content: Any) -> Any:
-        remote = await self._node.proxy(_Echo, At(ECHO, to), timeout=DEADLINE_S)
+        remote = await self._node.proxy(Echo, At(ECHO, to), timeout=DEADLINE_S)
         return await remote.echo(content)
 
     async def do_call_pid(self, pid: list[Any], content: Any) -> Any:
-        return await (await self._node.proxy(_Echo, Pid(*pid))).echo(content)
+        return await (await self._node.proxy(Echo, Pid(*pid))).echo(content)
 
     async def do_hang(self, pid: list[Any], count: int) -> None:
         asking = (self._node.call(Pid(*pid), "?", timeout=None) for _ in range(count))
@@ -273,7 +275,7 @@ async def _serve(directory: Path, name: str, changes: Answer) -> None:
             program = _Program(own, me)
             watching = asyncio.create_task(program.watch())
             await asyncio.sleep(0)  # not synchronisation: it subscribes in that step
-            pid, mute = await own.start_server(_Echo, name=ECHO), own.spawn(_mute)
+            pid, mute = await own.start_server(Echo, name=ECHO), own.spawn(_mute)
             _say(
                 {
                     "name": own.name,
