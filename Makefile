@@ -15,8 +15,8 @@ setup:  ## find Python >= 3.12, create .venv, install, build what changed
 	@test -n "$(BOOT)" || { echo 'setup: no python3 >= 3.8 on PATH to start from' >&2; exit 1; }
 	@$(BOOT) .ci/setup_env.py
 
-demo: setup  ## two processes on loopback: a million messages and 1 GB over QUIC
-	@$(BIN)/python -m barrel_p2p.cli.demo
+demo: setup  ## two nodes on loopback find, trust, call and lose each other
+	@$(BIN)/python -m barrel_p2p demo
 
 test: setup  ## the fast suite; timing tests run alone at the end
 	@$(BIN)/python .ci/run_tests.py

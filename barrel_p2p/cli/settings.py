@@ -52,6 +52,7 @@ def show(
 @app.command
 def explain(
     key: str | None = None,
+    /,
     *,
     config: Path | None = None,
     local: Local = Local(),  # noqa: B008 -- immutable
