@@ -14,6 +14,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
+from barrel_p2p.core.names import At
 from barrel_p2p.core.terms import Pid, Ref
 from barrel_p2p.errors import InvalidValue, NoProc
 from barrel_p2p.runtime.limits import MAILBOX_LIMIT
@@ -110,7 +111,7 @@ class GenServer(ServerLoop):
 
     # ---- what a subclass uses
 
-    def monitor(self, pid: Pid) -> Ref:
+    def monitor(self, pid: Pid | At) -> Ref:
         """As ``Process.monitor``; the ``Down`` comes to ``handle_info``."""
         return self._process.monitor(pid)
 
@@ -138,6 +139,10 @@ class GenServer(ServerLoop):
     def send_after(self, delay: float, to: Pid, message: object) -> Ref:
         """As ``Process.send_after``."""
         return self._process.send_after(delay, to, message)
+
+    def cancel_timer(self, ref: Ref) -> bool:
+        """As ``Process.cancel_timer``."""
+        return self._process.cancel_timer(ref)
 
     def create_task[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """As ``Process.create_task``: it ends with the server."""
@@ -226,7 +231,6 @@ async def _run(
 
 async def _finish(server: GenServer, reason: object) -> None:
     # Its reason to end stays what it was, whatever happens here.
-    server._leave_calls()
     try:
         if reason != "killed":
             await server.terminate(reason)
@@ -267,7 +271,6 @@ def _own(process: Process, server: GenServer, parent: Process | None) -> None:
     server._process = process
     server._task = process._task
     server._parent = None if parent is None else parent.pid
-    server._deferred = set()
     server._waiting = {}
     server.pid = process.pid
     server.node = process.node

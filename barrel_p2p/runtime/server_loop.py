@@ -19,7 +19,6 @@ from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import (
     BarrelError,
     InvalidValue,
-    NoProc,
     NoSuchFunction,
     Overloaded,
     UnavailableError,
@@ -35,6 +34,7 @@ __all__ = [
     "FAULT_CHARS_MAX",
     "NO_REPLY",
     "TRACEBACK_CHARS_MAX",
+    "TURNS_MAX",
     "ServerLoop",
 ]
 
@@ -44,6 +44,9 @@ CONCURRENT_CALLS_MAX: Final = 256
 ANSWERS_WAITING_MAX: Final = 256
 """Answers of one server that wait for room towards one peer; its further calls are
 answered ``overloaded`` before they are looked at."""
+
+TURNS_MAX: Final = 256
+"""Messages a server takes before it lets the event loop go round, however many wait."""
 
 FAULT_CHARS_MAX: Final = 4_096
 """Characters of an error's text that travel to the caller."""
@@ -85,7 +88,6 @@ class ServerLoop:
     _process: Process
     _task: asyncio.Task[Any]
     _parent: Pid | None
-    _deferred: set[Call]
     _waiting: dict[str, int]
     _handlers: ClassVar[dict[str, Handler]] = {}
     _stopped: tuple[object] | None = None
@@ -113,18 +115,22 @@ class ServerLoop:
     async def _serve(self) -> object:
         # The reason to end with. A cancellation that was only a caller giving up may
         # still come out of an await that has nothing to do with the call.
-        while True:
+        while self._stopped is None:
             try:
-                return await self._take_all()
+                await self._take_some()
+                await asyncio.sleep(0)
             except asyncio.CancelledError:
                 if not self._forgiven():
                     raise
+        return self._stopped[0]
 
-    async def _take_all(self) -> object:
+    async def _take_some(self) -> None:
         box = self._process._box
         take = box.take
         withdraw = self._withdraw
-        while self._stopped is None:
+        left = TURNS_MAX
+        while left > 0 and self._stopped is None:
+            left -= 1
             while (message := take()) is EMPTY:
                 await box
             if type(message) is not Call:
@@ -139,7 +145,7 @@ class ServerLoop:
                 if (
                     type(request) is tuple
                     and len(request) == 4
-                    and (request[0] == REQUEST_TAG)
+                    and request[0] == REQUEST_TAG
                 ):
                     value = await self._invoke(message, request)
                 else:
@@ -158,7 +164,6 @@ class ServerLoop:
             if self._withdrawn:
                 self._forgiven()
             self.current_call = None
-        return self._stopped[0]
 
     def _invoke(self, call: Call, request: Any) -> Coroutine[Any, Any, Any]:
         handler = self._handlers.get(request[1]) if type(request[1]) is str else None
@@ -245,8 +250,6 @@ class ServerLoop:
         if value is NO_REPLY:
             if call.on_cancel == self._withdraw:
                 call.on_cancel = None
-            self._deferred = {one for one in self._deferred if not one.over}
-            self._deferred.add(call)
             return
         node = call.caller.node
         self._waiting[node] = self._waiting.get(node, 0) + 1
@@ -324,12 +327,3 @@ class ServerLoop:
             what,
             extra={"event": "message_unhandled"},
         )
-
-    def _leave_calls(self) -> None:
-        # Whoever still waits for an answer of this server is told that none will come.
-        left = [*self._deferred]
-        if self.current_call is not None:
-            left.append(self.current_call)
-        for call in left:
-            call.on_cancel = None
-            self._fail(call, _Refusal(NoProc(f"process {self.pid.id} has ended")))

@@ -390,6 +390,22 @@ async def test_an_error_of_init_is_the_starters() -> None:
         await eventually(lambda: node.processes.whereis("x") is None)
 
 
+async def test_a_server_that_always_has_work_leaves_the_loop_to_others() -> None:
+    class Busy(GenServer):
+        async def init(self) -> None:
+            await self.pid.send("again")
+
+        async def handle_info(self, message: Any) -> None:
+            await self.pid.send("again")
+
+    async with lone_node() as node, node.processes.mailbox() as me:
+        pid = await start_server(node.processes, Busy)
+        await asyncio.sleep(0)
+        node.processes.kill(node.switch.box_of(pid.id).owner)  # type: ignore[union-attr]
+        me.monitor(pid)
+        assert (await within(me.receive())).reason == "noproc"
+
+
 async def test_a_start_that_is_cancelled_leaves_no_process() -> None:
     class Slow(GenServer):
         async def init(self) -> None:
