@@ -6,7 +6,9 @@ Nothing here is simulated: every pair talks UDP through the kernel.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
+import shutil
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -48,12 +50,9 @@ _POLL_S = 0.005
 @functools.cache
 def certificate() -> CertificateFiles:
     """One certificate for the whole test process."""
-    directory = tempfile.TemporaryDirectory(prefix="barrel-p2p-test-")
-    _KEEP.append(directory)
-    return ensure_certificate(Path(directory.name) / "tls")
-
-
-_KEEP: list[tempfile.TemporaryDirectory[str]] = []
+    directory = tempfile.mkdtemp(prefix="barrel-p2p-test-")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return ensure_certificate(Path(directory) / "tls")
 
 
 @contextmanager
