@@ -73,7 +73,7 @@ REQUESTS = [
 def test_a_request_over_the_socket_ends_with_its_exit_code(
     shell: Shell, a: StartedNode, words: list[str], code: int, out: str, err: str
 ) -> None:
-    done = shell.run(*words, "--node", "a")
+    done = shell.here(*words, "--node", "a")
     assert (done.returncode, done.stdout) == (code, out), done.stderr
     assert err in done.stderr
     assert "\x1b" not in done.stderr
@@ -95,7 +95,7 @@ def test_a_message_arrives_by_socket_and_by_probe(shell: Shell, a: StartedNode) 
     for where in (["--node", "a"], ["--peer", a.address]):
         message = {"where": where, "what": [1, 2.5, None, True, "ü"]}
         assert shell.run("send", "counter", json.dumps(message), *where).returncode == 0
-        seen = shell.run("call", "counter", "seen", "--json")
+        seen = shell.here("call", "counter", "seen", "--json")
         assert json.loads(seen.stdout) == {"value": message}
 
 
@@ -144,7 +144,7 @@ def test_a_changed_key_is_shown_with_the_command_that_accepts_it(own: Shell) -> 
                 shown = new.banner["fingerprint"]
                 where = ("--node", b.name)
                 call = ("call", "x", "y", "--on", a.name, *where)
-                done = own.run(*call)
+                done = own.here(*call)
                 assert done.returncode == 4
                 assert "  identity   FAILED  key_mismatch: " in done.stderr
                 last, advice = (
@@ -161,11 +161,11 @@ def test_a_changed_key_is_shown_with_the_command_that_accepts_it(own: Shell) -> 
                     "keys", "trust", a.address, a.banner["fingerprint"], *where
                 )
                 assert refused.returncode == 4, "the old key is not what it shows"
-                assert own.run(*call).returncode == 4, "and the pin is as it was"
+                assert own.here(*call).returncode == 4, "and the pin is as it was"
                 trusted = own.run(*command, *where)
                 assert trusted.returncode == 0, trusted.stderr
                 assert shown in trusted.stdout
-                assert own.run(*call).returncode == 5, "it is reached; it has no x"
+                assert own.here(*call).returncode == 5, "it is reached; it has no x"
 
 
 def test_a_probe_s_own_pin_is_replaced_as_it_is_told(own: Shell) -> None:
@@ -253,7 +253,7 @@ def test_a_killed_node_leaves_a_socket_that_stops_nobody(own: Shell) -> None:
         assert a.end(signal.SIGKILL)[0] == -signal.SIGKILL
     assert (own.directory / "data/a@127.0.0.1/ctl.sock").is_socket()
     for words in (("nodes",), ("nodes", "--node", "a"), ("stop",)):
-        done = own.run(*words)
+        done = own.here(*words)
         assert done.returncode == 4
         assert "no node" in done.stderr
     with own.node("a"):
@@ -262,7 +262,7 @@ def test_a_killed_node_leaves_a_socket_that_stops_nobody(own: Shell) -> None:
         assert "in use by process" in second.stderr
         stopped = own.run("stop")
         assert (stopped.returncode, stopped.stdout) == (0, "a@127.0.0.1 stops\n")
-        assert own.run("nodes").returncode == 4
+        assert own.here("nodes").returncode == 4
 
 
 def test_who_cannot_join_does_not_start(own: Shell) -> None:
