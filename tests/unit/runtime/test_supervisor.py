@@ -188,6 +188,22 @@ async def test_a_child_that_cannot_start_again_uses_up_the_restarts(
         assert log[-1] == ("end", "a")
 
 
+async def test_children_that_end_together_restart_once() -> None:
+    async with lone_node() as node:
+        pid = await start_server(node.processes, family("one_for_all", *ABC, most=1))
+        before = await running(node, "a", "b", "c")
+        for one in before[:2]:
+            box = node.switch.box_of(one.id)
+            assert box is not None
+            node.processes.kill(box.owner)
+        supervisor = Supervisor.at(pid)
+        await eventually(lambda: log.count(("start", "c")) == 2)
+        after = await running(node, "a", "b", "c")
+        await eventually(lambda: [c.pid for c in supervisor.which_children()] == after)
+        assert not set(before) & set(after)
+        assert supervisor.dropped == 0
+
+
 async def test_a_start_that_fails_leaves_nothing_behind() -> None:
     Worker.broken.add("c")
     async with lone_node() as node:
