@@ -1,0 +1,173 @@
+"""A member that turned: what it does to a node ends with its own connection."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from barrel_p2p.carrier.connection import Closed, ClosedBy
+from barrel_p2p.carrier.roles import StreamRole
+from barrel_p2p.core.names import At
+from barrel_p2p.node.node import Node
+from barrel_p2p.runtime.process import Process
+from barrel_p2p.wire.frames import encode
+from barrel_p2p.wire.kinds import Kind
+from barrel_p2p.wire.limits import FRAME_BYTES_MAX
+from tests.cluster.node_process import Echo
+from tests.endpoints import eventually, within
+from tests.malicious_members import EVIL, Member, fuzz, member
+from tests.tools import rounds
+from tests.unit.node.nodes import nodes
+
+A, C = "a@127.0.0.1", "c@127.0.0.1"
+BROKE_A_RULE = Closed(ClosedBy.APPLICATION, 0x101)
+SEQUENCES = rounds(300, whole=30_000)
+RSS_GROWTH_MAX = 32 << 20
+
+
+class Bystanders:
+    """A victim, an honest node beside it, and all that went wrong at either."""
+
+    def __init__(self, victim: Node, honest: Node) -> None:
+        self.victim = victim
+        self.honest = honest
+        self.unhandled: list[dict[str, Any]] = []
+        self._safe: Echo | None = None
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: self.unhandled.append(context)
+        )
+
+    async def start(self) -> None:
+        await self.victim.start_server(Echo, name="safe")
+        self._safe = await self.honest.proxy(Echo, At("safe", A))
+
+    async def are_well(self) -> None:
+        """The honest node's channel carries calls, and nothing went unhandled."""
+        assert self._safe is not None
+        assert await self._safe.echo("well?") == "well?"
+        assert self.unhandled == []
+        assert self.victim._channels().dispatcher.failed == 0
+
+
+@asynccontextmanager
+async def attacked(tmp_path: Path) -> AsyncIterator[tuple[Bystanders, Member]]:
+    async with nodes(tmp_path, A, C) as (a, c), member() as evil, c.events() as events:
+        both = Bystanders(a, c)
+        await both.start()
+        yield both, evil
+        await both.are_well()
+        assert c.nodes() == [A]
+        assert not events._events, "the honest node lost its channel meanwhile"
+
+
+async def until_idle(me: Process) -> None:
+    """Reads nothing, and minds no exit signal but ``kill``."""
+    me.trap_exit = True
+    await asyncio.Event().wait()
+
+
+async def reads_all(me: Process) -> None:
+    async for _ in me:
+        pass
+
+
+@pytest.mark.parametrize("role", [1, 2, 3])
+@pytest.mark.parametrize(
+    "announced",
+    [0xFFFF_FFFF, 0x8000_0000, 0x7FFF_FFFF, FRAME_BYTES_MAX + 1, 1, 0],
+)
+async def test_a_frame_too_large_is_refused_from_its_first_four_bytes(
+    tmp_path: Path, role: int, announced: int
+) -> None:
+    """X4: on any stream of an admitted member, and only its own connection ends."""
+    async with attacked(tmp_path) as (both, evil):
+        channel = await evil.connect(both.victim)
+        header = announced.to_bytes(4)
+        if role == 1:
+            channel._own[StreamRole.CONTROL].write_nowait(header)
+        else:
+            evil.stream(channel, role).write_nowait(header)
+        end = await within(channel.connection.wait_closed())
+        assert end == BROKE_A_RULE
+        await eventually(lambda: EVIL not in both.victim.nodes())
+
+
+async def test_announced_bytes_cost_no_memory_until_they_come(tmp_path: Path) -> None:
+    """X4: frames of the greatest size, of which little ever comes, 64 at once."""
+    rng = random.Random(4)
+    me = psutil.Process()
+    async with attacked(tmp_path) as (both, evil):
+        before = me.memory_info().rss
+        for _ in range(8):
+            channel = await evil.connect(both.victim)
+            for _ in range(8):
+                stream = evil.stream(channel, 3)
+                stream.write_nowait(FRAME_BYTES_MAX.to_bytes(4) + rng.randbytes(100))
+            await eventually(lambda: channel.connection.in_flight == 0)  # noqa: B023
+            channel.connection.close()
+            await eventually(lambda: EVIL not in both.victim.nodes())
+        assert me.memory_info().rss - before < RSS_GROWTH_MAX
+
+
+LENGTHS_THAT_LIE = [
+    b"l" + struct.pack(">I", 0xFFFF_FFFF),
+    b"m" + struct.pack(">I", 0xFFFF_FFFF) + b"short",
+    b"m" + struct.pack(">I", 0x7FFF_FFFF),
+    b"i" + struct.pack(">I", 0xFFFF_FFFF),
+    b"t" + struct.pack(">I", 0xFFFF_FFFF),
+    b"o" + struct.pack(">I", 0xFFFF_FFFF) + b"\0",
+    b"l" + struct.pack(">I", 2) + b"m" + struct.pack(">I", 0x8000_0000),
+    b"h\xff",
+    b"",
+]
+
+
+@pytest.mark.parametrize("term", LENGTHS_THAT_LIE)
+async def test_lengths_inside_a_frame_are_believed_no_more_than_its_own(
+    tmp_path: Path, term: bytes
+) -> None:
+    """X4: nested lengths."""
+    async with attacked(tmp_path) as (both, evil):
+        pid = both.victim.spawn(until_idle)
+        channel = await evil.connect(both.victim)
+        pair = struct.pack(">QIQI", 1, 7, pid.id, pid.creation)
+        evil.write(channel, 0, encode(Kind.SEND, 0, pair + term))
+        end = await within(channel.connection.wait_closed())
+        assert end == BROKE_A_RULE
+
+
+async def test_legal_frames_in_any_order_harm_no_connection_but_their_own(
+    tmp_path: Path,
+) -> None:
+    """X8: sequences of every kind of frame, on the streams of one member."""
+    async with attacked(tmp_path) as (both, evil):
+        victim = both.victim
+        await victim.start_server(Echo, name="echo")
+        kinds = (until_idle, reads_all)
+        pids = [victim.spawn(kind, mailbox_limit=50) for kind in kinds]
+        ended = 0
+        for turn in range(SEQUENCES):
+            rng = random.Random(turn)
+            for index, kind in enumerate(kinds):
+                # Whoever may send an exit signal has ended the one of before.
+                if victim._running().switch.box_of(pids[index].id) is None:
+                    pids[index] = victim.spawn(kind, mailbox_limit=50)
+            channel = await fuzz(evil, victim, [pid.id for pid in pids], rng)
+            if not channel.is_up:
+                ended += 1
+                await eventually(lambda: EVIL not in victim.nodes())
+            await both.are_well()
+        assert ended > SEQUENCES // 20, "nothing was ever refused"
+        assert ended < SEQUENCES, "nothing was ever legal"
+        channel = await evil.connect(victim)
+        channel.connection.close()
+        await eventually(lambda: victim.nodes() == [C])
+        assert victim.stats().calls_waiting == 0
