@@ -258,6 +258,10 @@ class Supervisor(GenServer):
             child = self._by_pid.pop(message.pid)
             child.pid = child.process = None
             await self._decide(Ended(child.key, message.reason), message.reason)
+        elif type(message) is StartFailed:
+            failed = self._by_key.get(message.key)
+            if failed is not None and failed.pid is None:
+                await self._decide(message, "it could not be started")
         elif type(message) is _Order:
             await self._obey(message)
         else:
@@ -333,11 +337,11 @@ class Supervisor(GenServer):
 
     async def _decide(self, event: Event, reason: object) -> None:
         now_ms = round(asyncio.get_running_loop().time() * 1_000)
-        failed: Event | None = event
-        while failed is not None:
-            effects = self._restarts.handle(failed, now_ms=now_ms)
-            failed = await self._perform(effects, reason)
-            now_ms = round(asyncio.get_running_loop().time() * 1_000)
+        effects = self._restarts.handle(event, now_ms=now_ms)
+        failed = await self._perform(effects, reason)
+        if failed is not None:
+            # Through the mailbox, so that whatever waits there gets its turn.
+            self._process._box.offer(failed)
 
     async def _perform(
         self, effects: list[Effect], reason: object
