@@ -66,7 +66,13 @@ class Member:
 @asynccontextmanager
 async def member(name: str = EVIL) -> AsyncIterator[Member]:
     """One that takes whatever frames it is sent."""
-    async with node(name, cookie=COOKIE, creation=CREATION) as own:
+    async with node(
+        name,
+        cookie=COOKIE,
+        creation=CREATION,
+        member_heartbeat_ms=2_000,
+        member_ttl_ms=6_000,
+    ) as own:
         for role, kinds in (
             (StreamRole.CONTROL, (Kind.PAUSE, Kind.RESUME)),
             (StreamRole.DATA, range(Kind.SEND, Kind.RPC + 1)),

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from barrel_p2p.core.events import Down
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.core.terms import Pid
@@ -13,8 +15,10 @@ from barrel_p2p.errors import PeerUnreachable
 from barrel_p2p.node.node import Node
 from barrel_p2p.runtime.process import Process
 from tests.endpoints import eventually, within
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import nodes
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, B = "a@127.0.0.1", "b@127.0.0.1"
 PAIRS = 100

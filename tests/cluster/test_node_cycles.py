@@ -7,8 +7,12 @@ import json
 import sys
 from pathlib import Path
 
-from tests.tools import rounds
+import pytest
+
+from tests.tools import DEEP, rounds
 from tests.tree import ROOT
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 CYCLES = rounds(100, whole=1_000)
 DEADLINE_S = 60.0 * CYCLES / 100

@@ -19,8 +19,10 @@ from barrel_p2p.runtime.limits import MAILBOX_SLACK
 from barrel_p2p.runtime.process import Process
 from tests.cluster.node_process import ECHO, Echo, NodeProcess, node_process
 from tests.endpoints import eventually
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import node
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, PRESSED, QUIET = "a@127.0.0.1", "pressed@127.0.0.1", "quiet@127.0.0.1"
 LIMIT = 1_000

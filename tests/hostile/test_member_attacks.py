@@ -24,8 +24,10 @@ from barrel_p2p.wire.limits import FRAME_BYTES_MAX
 from tests.cluster.node_process import Echo
 from tests.endpoints import eventually, within
 from tests.malicious_members import EVIL, Member, fuzz, member
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import nodes
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, C = "a@127.0.0.1", "c@127.0.0.1"
 BROKE_A_RULE = Closed(ClosedBy.APPLICATION, 0x101)

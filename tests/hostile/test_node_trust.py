@@ -25,8 +25,10 @@ from barrel_p2p.errors import (
 )
 from barrel_p2p.node.node import Node
 from tests.endpoints import eventually, within
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import node, nodes
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, B, C = "a@127.0.0.1", "b@127.0.0.1", "c@127.0.0.1"
 

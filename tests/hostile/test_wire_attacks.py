@@ -22,10 +22,12 @@ from barrel_p2p.auth.machine import Mode
 from barrel_p2p.auth.messages import Challenge, Hello, Message, Ok, Response
 from barrel_p2p.node.node import Node
 from tests.endpoints import eventually, within
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import nodes
 from tests.weaknesses import unbound, version_2, weakened
 from tests.wire_attackers import Attacker, Leg, attacker, fresh_challenge
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, B = "a@127.0.0.1", "b@127.0.0.1"
 TRIALS = rounds(100, whole=1_000)

@@ -14,9 +14,11 @@ from barrel_p2p.errors import AuthError, BarrelError, PeerUnreachable
 from barrel_p2p.node.node import Node
 from barrel_p2p.wire.frames import encode
 from tests.endpoints import eventually, within
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import node, nodes
 from tests.wire_attackers import Attacker, Leg, attacker, fresh_challenge
+
+pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, B = "a@127.0.0.1", "b@127.0.0.1"
 SCRIPTS = rounds(60, whole=2_000)
