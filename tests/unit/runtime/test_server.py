@@ -20,6 +20,7 @@ from barrel_p2p.errors import (
     RemoteError,
 )
 from barrel_p2p.runtime import addresses, server_loop
+from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.proxy import proxy
 from barrel_p2p.runtime.server import NO_REPLY, GenServer, start_server
 from barrel_p2p.runtime.verbs import REQUEST_TAG, call, cast
@@ -404,6 +405,25 @@ async def test_a_server_that_always_has_work_leaves_the_loop_to_others() -> None
         node.processes.kill(node.switch.box_of(pid.id).owner)  # type: ignore[union-attr]
         me.monitor(pid)
         assert (await within(me.receive())).reason == "noproc"
+
+
+async def test_a_server_that_traps_exits_ends_with_whom_it_was_started_for() -> None:
+    class Traps(Counter):
+        async def init(self, start: int = 0) -> None:
+            await super().init(start)
+            self.trap_exit = True
+
+    async def parent(process: Process) -> None:
+        await start_server(node.processes, Traps, name="child", link=process)
+        reason = await process.receive()
+        process.exit(reason)
+
+    async with lone_node() as node:
+        pid = node.processes.spawn(parent).pid
+        await eventually(lambda: node.processes.whereis("child") is not None)
+        await pid.send("done")
+        await eventually(lambda: node.processes.whereis("child") is None)
+        assert ends == ["done"]
 
 
 async def test_a_start_that_is_cancelled_leaves_no_process() -> None:
