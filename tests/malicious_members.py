@@ -16,7 +16,7 @@ from barrel_p2p.carrier.stream import Stream
 from barrel_p2p.core.terms import Atom, Pid
 from barrel_p2p.errors import BarrelError
 from barrel_p2p.node.node import Node
-from barrel_p2p.wire.frames import encode
+from barrel_p2p.wire.frames import Frame, encode
 from barrel_p2p.wire.kinds import Kind
 from barrel_p2p.wire.terms import encode as encode_term
 from barrel_p2p.wire.terms import key_bytes
@@ -24,7 +24,7 @@ from tests.channel_nodes import ChannelNode, node, session
 from tests.endpoints import within
 from tests.unit.node.nodes import COOKIE
 
-__all__ = ["EVIL", "FrameMaker", "Member", "fuzz", "member"]
+__all__ = ["CREATION", "EVIL", "FrameMaker", "Member", "fuzz", "member"]
 
 EVIL = "evil@127.0.0.1"
 CREATION = 7
@@ -34,11 +34,16 @@ _TYPED = 0x02
 
 
 class Member:
-    """A node whose channel to a victim carries what the test writes."""
+    """A node whose channel to a victim carries what the test writes.
+
+    Attributes:
+        heard: Frames of the victim on data streams, in order.
+    """
 
     def __init__(self, own: ChannelNode) -> None:
         self._own = own
         self._streams: list[Stream] = []
+        self.heard: list[Frame] = []
 
     async def connect(self, victim: Node) -> Channel:
         """The channel to ``victim``, made anew if the last one was lost."""
@@ -73,12 +78,16 @@ async def member(name: str = EVIL) -> AsyncIterator[Member]:
         member_heartbeat_ms=2_000,
         member_ttl_ms=6_000,
     ) as own:
-        for role, kinds in (
-            (StreamRole.CONTROL, (Kind.PAUSE, Kind.RESUME)),
-            (StreamRole.DATA, range(Kind.SEND, Kind.RPC + 1)),
-        ):
-            own.channels.dispatcher.register(kinds, lambda *_: None, role=role)
-        yield Member(own)
+        made, dispatcher = Member(own), own.channels.dispatcher
+        dispatcher.register(
+            (Kind.PAUSE, Kind.RESUME), lambda *_: None, role=StreamRole.CONTROL
+        )
+        dispatcher.register(
+            range(Kind.SEND, Kind.RPC + 1),
+            lambda _, frame: made.heard.append(frame),
+            role=StreamRole.DATA,
+        )
+        yield made
 
 
 class FrameMaker:

@@ -23,7 +23,7 @@ from barrel_p2p.wire.kinds import Kind
 from barrel_p2p.wire.limits import FRAME_BYTES_MAX
 from tests.cluster.node_process import Echo
 from tests.endpoints import eventually, within
-from tests.malicious_members import EVIL, Member, fuzz, member
+from tests.malicious_members import CREATION, EVIL, Member, fuzz, member
 from tests.tools import DEEP, rounds
 from tests.unit.node.nodes import nodes
 
@@ -119,6 +119,34 @@ async def test_announced_bytes_cost_no_memory_until_they_come(tmp_path: Path) ->
         assert me.memory_info().rss - before < RSS_GROWTH_MAX
 
 
+@pytest.mark.parametrize(
+    ("role", "kind", "flags"),
+    [
+        (3, 127, 1),
+        (3, 200, 0),
+        (3, Kind.SESSION, 0),
+        (3, Kind.BYE, 0),
+        (3, Kind.PAUSE, 0),
+        (2, Kind.SEND, 0),
+        (1, Kind.SEND, 0),
+        (1, Kind.CALL, 0),
+    ],
+)
+async def test_a_kind_out_of_its_place_ends_the_connection(
+    tmp_path: Path, role: int, kind: int, flags: int
+) -> None:
+    """QUI-04: an unknown operation, and one that came on another kind of stream."""
+    async with attacked(tmp_path) as (both, evil):
+        channel = await evil.connect(both.victim)
+        body = struct.pack(">QIQI", 1, CREATION, 1, both.victim.creation) + b"j"
+        if role == 1:
+            channel._own[StreamRole.CONTROL].write_nowait(encode(kind, flags, body))
+        else:
+            evil.stream(channel, role).write_nowait(encode(kind, flags, body))
+        end = await within(channel.connection.wait_closed())
+        assert end == BROKE_A_RULE
+
+
 LENGTHS_THAT_LIE = [
     b"l" + struct.pack(">I", 0xFFFF_FFFF),
     b"m" + struct.pack(">I", 0xFFFF_FFFF) + b"short",
@@ -140,7 +168,7 @@ async def test_lengths_inside_a_frame_are_believed_no_more_than_its_own(
     async with attacked(tmp_path) as (both, evil):
         pid = both.victim.spawn(until_idle)
         channel = await evil.connect(both.victim)
-        pair = struct.pack(">QIQI", 1, 7, pid.id, pid.creation)
+        pair = struct.pack(">QIQI", 1, CREATION, pid.id, pid.creation)
         evil.write(channel, 0, encode(Kind.SEND, 0, pair + term))
         end = await within(channel.connection.wait_closed())
         assert end == BROKE_A_RULE

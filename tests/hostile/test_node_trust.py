@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from barrel_p2p.auth.signing import fingerprint
+from barrel_p2p.core.clock import SystemClock
 from barrel_p2p.core.peers import NodeDown
 from barrel_p2p.errors import (
     AuthError,
@@ -19,6 +20,7 @@ from barrel_p2p.errors import (
     KeyMismatch,
     NameMismatch,
     PeerError,
+    PeerTsSkew,
     PeerUnreachable,
     RevokedKey,
     UntrustedKey,
@@ -26,7 +28,7 @@ from barrel_p2p.errors import (
 from barrel_p2p.node.node import Node
 from tests.endpoints import eventually, within
 from tests.tools import DEEP, rounds
-from tests.unit.node.nodes import node, nodes
+from tests.unit.node.nodes import config, node, nodes
 
 pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
@@ -169,6 +171,34 @@ async def test_a_reference_with_a_fingerprint_is_as_good_as_a_pin(
         with pytest.raises(UntrustedKey):
             await a.connect(b)
         assert await a.connect(f"{at(B, b)}#{fingerprint(b.public_key).ssh}") == B
+
+
+class Ahead:
+    """The system's clocks, the one on the wall wrong by some minutes."""
+
+    def __init__(self, minutes: int) -> None:
+        self._ahead_ms = minutes * 60_000
+        self._right = SystemClock()
+        self.now_ms = self._right.now_ms
+
+    def wall_ms(self) -> int:
+        return self._right.wall_ms() + self._ahead_ms
+
+
+@pytest.mark.parametrize("minutes", [5, -5])
+async def test_a_peer_whose_clock_is_minutes_off_is_refused(
+    tmp_path: Path, minutes: int
+) -> None:
+    """SEC-05: in both roles; with the right time it is welcome."""
+    wrong = Node(config=config(tmp_path, B), clock=Ahead(minutes))
+    async with node(tmp_path, A) as a:
+        async with wrong as b:
+            for one, other in ((a, b), (b, a)):
+                with pytest.raises(PeerTsSkew):
+                    await one.connect(other)
+        assert pins(a) == {}
+        async with node(tmp_path / "new", B) as b:
+            assert await b.connect(a) == A
 
 
 async def test_another_key_under_a_pinned_name_is_refused(tmp_path: Path) -> None:
