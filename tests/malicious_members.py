@@ -97,14 +97,20 @@ class FrameMaker:
         rng: Chance.
         victim_creation: The life of the victim.
         ids: Processes of the victim that may be spoken to.
+        heard: What the victim sent, to be answered now and then.
     """
 
     def __init__(
-        self, rng: random.Random, victim_creation: int, ids: list[int]
+        self,
+        rng: random.Random,
+        victim_creation: int,
+        ids: list[int],
+        heard: list[Frame],
     ) -> None:
         self._rng = rng
         self._creation = victim_creation
         self._ids = ids
+        self._heard = heard
 
     def frame(self) -> tuple[int, int, bytes]:
         """Kind, flags and body of a data frame."""
@@ -152,13 +158,24 @@ class FrameMaker:
         to = rng.choice(self._ids) if rng.random() < 0.8 else self._id()
         return to, self._creation if rng.random() < 0.9 else rng.getrandbits(32)
 
+    def _answered(self) -> tuple[bytes, bytes] | None:
+        """Both processes and the number of something the victim asked for."""
+        asked = [frame.body for frame in self._heard[-20:] if len(frame.body) >= 32]
+        if not asked or self._rng.random() < 0.5:
+            return None
+        body = self._rng.choice(asked)
+        return body[12:24] + body[:12], body[24:32]
+
     def _ref(self) -> bytes:
         return struct.pack(">Q", self._rng.randrange(1, 20))
 
     def _body(self, kind: int) -> tuple[int, bytes]:
         rng = self._rng
         sender = struct.pack(">QI", self._id(), CREATION)
-        pair = sender + struct.pack(">QI", *self._to())
+        pair, ref = self._answered() or (
+            sender + struct.pack(">QI", *self._to()),
+            self._ref(),
+        )
         name = key_bytes(rng.choice(["echo", "nobody", ("a", 1)]))
         named = sender + struct.pack(">H", len(name)) + name
         term = encode_term(self.term())
@@ -173,22 +190,24 @@ class FrameMaker:
             case Kind.CALL:
                 return 0, pair + call
             case Kind.REPLY:
-                return rng.choice([0, _TYPED]), self._ref() + term
+                return rng.choice([0, _TYPED]), ref + term
             case Kind.ERROR:
                 fault = ("noproc", "text", "", "") if rng.random() < 0.5 else "?"
-                return 0, self._ref() + encode_term(fault)
+                return 0, ref + encode_term(fault)
             case Kind.CANCEL:
                 return 0, struct.pack(">Q", rng.getrandbits(16))
             case Kind.EXIT:
                 return 0, pair + bytes([rng.randrange(2)]) + term
             case Kind.UNLINK:
-                return 0, pair + self._ref() + self._ref()
+                return 0, pair + rng.choice([ref, self._ref()]) + rng.choice(
+                    [ref, bytes(8)]
+                )
             case Kind.MONITOR if rng.random() < 0.3:
-                return _NAMED, named + self._ref()
+                return _NAMED, named + ref
             case Kind.DOWN:
-                return 0, pair + self._ref() + term
+                return 0, pair + ref + term
             case _:
-                return 0, pair + self._ref()
+                return 0, pair + ref
 
 
 async def _fuzzed(
@@ -217,7 +236,8 @@ async def fuzz(
 ) -> Channel:
     """One sequence of frames; the channel that carried it, up or not."""
     channel = await one.connect(victim)
-    await _fuzzed(one, channel, FrameMaker(rng, victim.creation, ids), rng)
+    maker = FrameMaker(rng, victim.creation, ids, one.heard)
+    await _fuzzed(one, channel, maker, rng)
     while channel.is_up and channel.connection.in_flight:  # noqa: ASYNC110
         await asyncio.sleep(0)  # not synchronisation: until the victim has all
     return channel

@@ -16,6 +16,8 @@ import pytest
 from barrel_p2p.carrier.connection import Closed, ClosedBy
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.core.names import At
+from barrel_p2p.core.terms import Pid
+from barrel_p2p.errors import BarrelError
 from barrel_p2p.node.node import Node
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.wire.frames import encode
@@ -31,7 +33,7 @@ pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, C = "a@127.0.0.1", "c@127.0.0.1"
 BROKE_A_RULE = Closed(ClosedBy.APPLICATION, 0x101)
-SEQUENCES = rounds(300, whole=30_000)
+SEQUENCES = rounds(300, whole=60_000)
 RSS_GROWTH_MAX = 32 << 20
 
 
@@ -79,6 +81,27 @@ async def until_idle(me: Process) -> None:
 async def reads_all(me: Process) -> None:
     async for _ in me:
         pass
+
+
+async def tied(me: Process) -> None:
+    """Linked to processes that the member has or has not, and monitors them."""
+    me.trap_exit = True
+    for process in range(4):
+        me.link(Pid(EVIL, process, CREATION))
+        me.monitor(Pid(EVIL, process, CREATION))
+    async for _ in me:
+        pass
+
+
+async def asks(me: Process, surprises: list[BaseException]) -> None:
+    """Calls the member, which answers with whatever it likes, or not."""
+    for process in range(3):
+        try:
+            await Pid(EVIL, process, CREATION).call("?", timeout=0.02)
+        except BarrelError:
+            continue
+        except Exception as error:  # noqa: BLE001 -- the test is told
+            surprises.append(error)
 
 
 @pytest.mark.parametrize("role", [1, 2, 3])
@@ -183,14 +206,19 @@ async def test_legal_frames_in_any_order_harm_no_connection_but_their_own(
         await victim.start_server(Echo, name="echo")
         kinds = (until_idle, reads_all)
         pids = [victim.spawn(kind, mailbox_limit=50) for kind in kinds]
-        ended = 0
+        before = victim.stats().processes
+        ended, surprises = 0, list[BaseException]()
         for turn in range(SEQUENCES):
             rng = random.Random(turn)
             for index, kind in enumerate(kinds):
                 # Whoever may send an exit signal has ended the one of before.
                 if victim._running().switch.box_of(pids[index].id) is None:
                     pids[index] = victim.spawn(kind, mailbox_limit=50)
-            channel = await fuzz(evil, victim, [pid.id for pid in pids], rng)
+            await evil.connect(victim)
+            short = [victim.spawn(tied), victim.spawn(asks, surprises)]
+            ids = [pid.id for pid in pids + short]
+            channel = await fuzz(evil, victim, ids, rng)
+            await short[0].exit("kill")
             if not channel.is_up:
                 ended += 1
                 await eventually(lambda: EVIL not in victim.nodes())
@@ -200,4 +228,6 @@ async def test_legal_frames_in_any_order_harm_no_connection_but_their_own(
         channel = await evil.connect(victim)
         channel.connection.close()
         await eventually(lambda: victim.nodes() == [C])
-        assert victim.stats().calls_waiting == 0
+        await eventually(lambda: victim.stats().calls_waiting == 0)
+        await eventually(lambda: victim.stats().processes <= before)
+        assert surprises == []
