@@ -174,10 +174,6 @@ class _Conversation(asyncio.Protocol):
         self._buffer += data
         self._next()
 
-    def eof_received(self) -> bool:
-        self._cancel()
-        return False
-
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._others.discard(self)

@@ -110,9 +110,21 @@ def test_the_probe_stays_the_same_and_leaves_nothing_but_its_pin(own: Shell) -> 
         pins = json.loads(own.here("keys", "list", "--json").stdout)["pins"]
         assert len(pins) == 2
         assert own.here("nodes").stdout == ""
+        assert not list(own.directory.glob("barrel-p2p-probe-*"))
+
+
+def test_a_probe_publishes_nothing_and_takes_no_commands(own: Shell) -> None:
+    with own.node("a", *APP) as a:
+        waiting = own.begin("call", "counter", "never", "--peer", a.address)
+        while own.here("call", "counter", "seen").stdout != "waits\n":
+            pass
         published = {path.name for path in (own.directory / "data/discovery").iterdir()}
         assert published == {"a@127.0.0.1.endpoint"}
-        assert not list(own.directory.glob("barrel-p2p-probe-*"))
+        kept = own.directory / "state/barrel_p2p/probe"
+        assert not (kept / "ctl.sock").exists()
+        assert (kept / "lock").exists()
+        waiting.send_signal(signal.SIGTERM)
+        waiting.communicate(timeout=20)
 
 
 def test_a_wrong_cookie_is_shown_at_its_step(shell: Shell, a: StartedNode) -> None:
@@ -162,6 +174,12 @@ def test_a_changed_key_is_shown_with_the_command_that_accepts_it(own: Shell) -> 
                 )
                 assert refused.returncode == 4, "the old key is not what it shows"
                 assert own.here(*call).returncode == 4, "and the pin is as it was"
+                third = own.here("keys", "fingerprint", *where).stdout.strip()
+                words = ("keys", "trust", a.address, third, "--replace", *where)
+                assert own.here(*words).returncode == 4, "nor does it show a third one"
+                pins = json.loads(own.here("keys", "list", *where, "--json").stdout)
+                held = [pin["fingerprint"] for pin in pins["pins"]]
+                assert held == [a.banner["fingerprint"]]
                 trusted = own.run(*command, *where)
                 assert trusted.returncode == 0, trusted.stderr
                 assert shown in trusted.stdout

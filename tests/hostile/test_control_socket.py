@@ -60,6 +60,8 @@ class Node:
     """What stands behind the socket: it answers ``info`` and holds ``nodes`` back."""
 
     def __init__(self) -> None:
+        self.said = "fine"
+        self.answered = 0
         self.began = 0
         self.cancelled = 0
 
@@ -73,7 +75,8 @@ class Node:
                 raise
         if not isinstance(request, Info):
             raise Busy("only info is answered here")
-        return "fine"
+        self.answered += 1
+        return self.said
 
 
 @asynccontextmanager
@@ -151,6 +154,27 @@ async def test_a_reader_that_never_reads_is_not_answered_for_ever(
             await flood(writer, b"{\n" * 10_000)
         writer.transport.abort()
         await eventually(lambda: len(control) == 0)
+
+
+async def test_answers_wait_until_the_last_one_was_read(tmp_path: Path) -> None:
+    async with controlled(tmp_path / "s") as (node, _):
+        node.said = "x" * 1_000_000
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s", limit=1)
+        reader._transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write((INFO + b"\n") * 100)
+        await eventually(lambda: node.answered > 0)
+        for _ in range(20):
+            await ask_and_drop(tmp_path / "s")
+        assert node.answered < 10
+        writer.transport.abort()
+
+
+async def ask_and_drop(path: Path) -> None:
+    """A whole conversation beside another one, without a large answer."""
+    _, writer = await asyncio.open_unix_connection(path)
+    writer.write(b"{\n")
+    writer.close()
+    await writer.wait_closed()
 
 
 async def test_who_hangs_up_takes_back_what_it_waits_for(tmp_path: Path) -> None:
