@@ -162,11 +162,13 @@ async def test_answers_wait_until_the_last_one_was_read(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "s", limit=1)
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write((INFO + b"\n") * 100)
-        await eventually(lambda: node.answered > 0)
-        for _ in range(20):
-            await ask_and_drop(tmp_path / "s")
+        try:
+            await eventually(lambda: node.answered > 0)
+            for _ in range(20):
+                await ask_and_drop(tmp_path / "s")
+        finally:
+            writer.transport.abort()
         assert node.answered < 10
-        writer.transport.abort()
 
 
 async def ask_and_drop(path: Path) -> None:
