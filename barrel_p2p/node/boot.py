@@ -52,6 +52,7 @@ from barrel_p2p.runtime.typed import lift, lower
 from barrel_p2p.wire.kinds import Kind
 
 __all__ = [
+    "DRAIN_S",
     "PROTOCOL_MAX",
     "PROTOCOL_MIN",
     "SEND_HIGH",
@@ -60,6 +61,9 @@ __all__ = [
     "Parts",
     "Stage",
 ]
+
+DRAIN_S: Final = 5.0
+"""Seconds that stopping may take unless it is told otherwise."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
@@ -83,7 +87,7 @@ class Parts:
         clock: Both kinds of time.
         node: What processes see as their node.
         hidden: It publishes nothing and takes no commands.
-        drain: Seconds that stopping may take, where peers or processes are waited for.
+        stop_by: The loop's time by which peers and processes are no longer waited for.
     """
 
     name: str
@@ -91,7 +95,7 @@ class Parts:
     clock: Clock
     node: Any
     hidden: bool = False
-    drain: float = 5.0
+    stop_by: float | None = None
 
     directory: DataDir = None  # type: ignore[assignment]
     key_pair: KeyPair = None  # type: ignore[assignment]
@@ -104,6 +108,13 @@ class Parts:
     processes: Processes = None  # type: ignore[assignment]
     chain: Chain = None  # type: ignore[assignment]
     channels: Channels = None  # type: ignore[assignment]
+
+
+    def left(self) -> float:
+        """Seconds that are left to wait for peers or processes, while stopping."""
+        if self.stop_by is None:
+            return DRAIN_S
+        return max(self.stop_by - asyncio.get_running_loop().time(), 0.0)
 
 
 type Stage = Callable[[Parts], AbstractAsyncContextManager[None]]
@@ -170,12 +181,12 @@ async def endpoint(parts: Parts) -> AsyncIterator[None]:
         )
         yield
     finally:
-        await opened.close(drain=min(parts.drain, 1.0))
+        await opened.close(drain=min(parts.left(), 1.0))
 
 
 @asynccontextmanager
-async def processes(parts: Parts) -> AsyncIterator[None]:
-    """Let processes run, and messages reach them."""
+async def messages(parts: Parts) -> AsyncIterator[None]:
+    """Make the switch, which knows where messages go."""
     parts.switch = switch = Switch(
         parts.name,
         parts.directory.creation,
@@ -188,12 +199,10 @@ async def processes(parts: Parts) -> AsyncIterator[None]:
     switch.lift = lift
     switch.on_slow = _slow_warning(parts)
     parts.processes = Processes(switch, node=parts.node)
-    rpc.serve(parts.processes)
     parts.endpoint.pump.set_after_dispatch(switch.resume)
     try:
         yield
     finally:
-        await parts.processes.stop(timeout=parts.drain)
         switch.close()
 
 
@@ -242,7 +251,17 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await made.close(drain=parts.drain)
+        await made.close(drain=parts.left())
+
+
+@asynccontextmanager
+async def processes(parts: Parts) -> AsyncIterator[None]:
+    """Run exposed functions. End all processes while they can still send."""
+    rpc.serve(parts.processes)
+    try:
+        yield
+    finally:
+        await parts.processes.stop(timeout=parts.left())
 
 
 @asynccontextmanager
@@ -286,8 +305,9 @@ STAGES: Final[tuple[Stage, ...]] = (
     data_directory,
     identity,
     endpoint,
-    processes,
+    messages,
     channels,
+    processes,
     discovery,
     control,
 )

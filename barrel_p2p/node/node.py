@@ -28,7 +28,7 @@ from barrel_p2p.core.names import (
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.core.terms import Pid, Ref
 from barrel_p2p.errors import BarrelError, Conflict, NotStarted
-from barrel_p2p.node.boot import STAGES, Parts
+from barrel_p2p.node.boot import DRAIN_S, STAGES, Parts
 from barrel_p2p.node.notify import notify
 from barrel_p2p.quic.engine import EngineStats
 from barrel_p2p.runtime import addresses, proxy, rpc, server
@@ -137,7 +137,7 @@ class Node:
             raise
         self._parts = parts
 
-    async def stop(self, *, drain: float = 5.0) -> None:
+    async def stop(self, *, drain: float = DRAIN_S) -> None:
         """Stop taking work, end the processes, send what is queued, close. Idempotent.
 
         Args:
@@ -150,7 +150,7 @@ class Node:
         if stack is None or parts is None:
             return
         self._stopped = asyncio.get_running_loop().create_future()
-        parts.drain = drain
+        parts.stop_by = asyncio.get_running_loop().time() + drain
         try:
             await stack.aclose()
         finally:

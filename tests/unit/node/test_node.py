@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ import pytest
 
 from barrel_p2p.core.names import At
 from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import (
     CallTimeout,
     Conflict,
@@ -184,6 +186,39 @@ async def test_a_node_that_is_not_there_says_so_step_by_step(tmp_path: Path) -> 
 async def test_a_node_does_not_dial_itself(two: list[Node]) -> None:
     with pytest.raises(Conflict, match="this node itself"):
         await two[0].connect(two[0])
+
+
+async def test_a_process_can_still_send_while_its_node_stops(tmp_path: Path) -> None:
+    class Polite(GenServer):
+        async def init(self, to: Pid) -> None:
+            self.to = to
+
+        async def terminate(self, reason: object) -> None:
+            await self.to.send(("goodbye", reason))
+
+    async with node(tmp_path, "b@127.0.0.1") as b, b.mailbox() as me:
+        async with node(tmp_path, "a@127.0.0.1") as a:
+            await a.connect(b)
+            await a.start_server(Polite, me.pid)
+        assert await me.receive(timeout=5) == ("goodbye", "shutdown")
+
+
+async def test_stopping_waits_no_longer_than_it_may(tmp_path: Path) -> None:
+    released = asyncio.Event()
+
+    async def stubborn(me: Process) -> None:
+        while not released.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await released.wait()
+
+    a = node(tmp_path, "a@127.0.0.1")
+    await a.start()
+    a.spawn(stubborn)
+    await asyncio.sleep(0)  # not synchronisation: it must have begun to be stubborn
+    await within(a.stop(drain=0.2))
+    with pytest.raises(NotStarted):
+        a.nodes()
+    released.set()
 
 
 async def test_ready_waits_for_peers(tmp_path: Path) -> None:
