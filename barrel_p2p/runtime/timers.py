@@ -54,9 +54,7 @@ class Timers:
             )
         timers = self._of.setdefault(process.pid.id, {})
         if len(timers) >= TIMERS_PER_PROCESS_MAX:
-            raise Busy(
-                f"{process!r} has {len(timers)} timers, TIMERS_PER_PROCESS_MAX"
-            )
+            raise Busy(f"{process!r} has {len(timers)} timers, TIMERS_PER_PROCESS_MAX")
         timers[ref] = self._switch.loop.call_later(
             delay, self._fire, process, ref, to, message
         )
