@@ -14,8 +14,8 @@ from tests.tree import ROOT
 
 pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
-CYCLES = rounds(100, whole=1_000)
-DEADLINE_S = 60.0 * CYCLES / 100
+CYCLES = rounds(60, whole=1_000)
+DEADLINE_S = 60.0 * CYCLES / 60
 OBJECTS_PER_CYCLE_MAX = 5
 
 

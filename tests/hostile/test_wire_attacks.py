@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, B = "a@127.0.0.1", "b@127.0.0.1"
 TRIALS = rounds(100, whole=1_000)
-RELAYS = rounds(30, whole=1_000)  # They wait for the other side's acknowledgements.
+RELAYS = rounds(20, whole=1_000)  # They wait for the other side's acknowledgements.
 CONTROLS = rounds(5, whole=50)
 
 
