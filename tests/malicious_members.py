@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import struct
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -37,13 +38,13 @@ class Member:
     """A node whose channel to a victim carries what the test writes.
 
     Attributes:
-        heard: Frames of the victim on data streams, in order.
+        heard: The last frames of the victim on data streams, in order.
     """
 
     def __init__(self, own: ChannelNode) -> None:
         self._own = own
         self._streams: list[Stream] = []
-        self.heard: list[Frame] = []
+        self.heard: deque[Frame] = deque(maxlen=1_000)
 
     async def connect(self, victim: Node) -> Channel:
         """The channel to ``victim``, made anew if the last one was lost."""
@@ -105,7 +106,7 @@ class FrameMaker:
         rng: random.Random,
         victim_creation: int,
         ids: list[int],
-        heard: list[Frame],
+        heard: deque[Frame],
     ) -> None:
         self._rng = rng
         self._creation = victim_creation
@@ -160,7 +161,8 @@ class FrameMaker:
 
     def _answered(self) -> tuple[bytes, bytes] | None:
         """Both processes and the number of something the victim asked for."""
-        asked = [frame.body for frame in self._heard[-20:] if len(frame.body) >= 32]
+        latest = list(self._heard)[-20:]
+        asked = [frame.body for frame in latest if len(frame.body) >= 32]
         if not asked or self._rng.random() < 0.5:
             return None
         body = self._rng.choice(asked)
