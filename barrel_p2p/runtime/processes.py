@@ -317,15 +317,22 @@ class Processes:
         except ProcessExit as error:
             reason = error.reason
         except Exception as error:  # noqa: BLE001 - whatever it raised is its end
-            reason = _error_reason(error)
-            _log.exception(
-                "process %r of %s crashed",
-                process.name or process.pid.id,
-                self.switch.name,
-                extra={"event": "process_crashed", "node": self.switch.name},
-            )
+            if process._ended_by is not None and isinstance(error, NoProc):
+                # Killed, it can find its mailbox closed before it is cancelled.
+                reason = process._ended_by[0]
+            else:
+                reason = _error_reason(error)
+                self._log_crash(process)
         finally:
             self._ended(process, reason)
+
+    def _log_crash(self, process: Process) -> None:
+        _log.exception(
+            "process %r of %s crashed",
+            process.name or process.pid.id,
+            self.switch.name,
+            extra={"event": "process_crashed", "node": self.switch.name},
+        )
 
     def _ended(self, process: Process, reason: object) -> None:
         box = process._box

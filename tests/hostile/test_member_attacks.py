@@ -197,8 +197,29 @@ async def test_lengths_inside_a_frame_are_believed_no_more_than_its_own(
         assert end == BROKE_A_RULE
 
 
+async def test_a_killed_process_that_was_just_woken_is_no_crash(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Or a member could fill the log with the ends of processes that it kills."""
+    async with nodes(tmp_path, A) as (a,):
+        before = a.stats().processes
+        pids = [a.spawn(reads_all) for _ in range(10)]
+        for pid in pids:
+            await a.send(pid, "first")
+        await eventually(lambda: a.stats().processes == before + len(pids))
+        for pid in pids:
+            pid.send_nowait("second")
+            await pid.exit("kill")
+        await eventually(lambda: a.stats().processes == before)
+    assert crashes(caplog) == []
+
+
+def crashes(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.exc_info or r.levelno >= 40]
+
+
 async def test_legal_frames_in_any_order_harm_no_connection_but_their_own(
-    tmp_path: Path,
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """X8: sequences of every kind of frame, on the streams of one member."""
     async with attacked(tmp_path) as (both, evil):
@@ -231,3 +252,4 @@ async def test_legal_frames_in_any_order_harm_no_connection_but_their_own(
         await eventually(lambda: victim.stats().calls_waiting == 0)
         await eventually(lambda: victim.stats().processes <= before)
         assert surprises == []
+    assert crashes(caplog) == []
