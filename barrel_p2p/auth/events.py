@@ -157,11 +157,13 @@ class Refused:
         code: The reason, as ``auth.failures`` lists them. A peer may send others.
         text: What happened, for people.
         by_peer: Whether the peer refused us. If we refuse, SendMessage(Fail) precedes.
+        presented: SHA-256 of the key that the peer showed, where that is the reason.
     """
 
     code: str
     text: str
     by_peer: bool
+    presented: bytes | None = None
 
 
 Effect = SendMessage | StorePin | AskWanted | Admitted | Refused

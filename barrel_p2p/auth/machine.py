@@ -147,6 +147,7 @@ class _Fault:
     code: str
     text: str
     told: str | None = None
+    presented: bytes | None = None
 
 
 _MESSAGE_OF: Final = {
@@ -428,7 +429,8 @@ class Handshake:
         shown = fingerprint(hello.public_key)
         if expected is not None and shown != expected:
             text = f"{hello.name} showed {shown}, not the key that the reference names"
-            return _Fault("key_mismatch", text, "you were dialled for another key")
+            told = "you were dialled for another key"
+            return _Fault("key_mismatch", text, told, shown)
         return None
 
     def _trust_fault(self, hello: Hello) -> _Fault | None:
@@ -442,7 +444,9 @@ class Handshake:
                 return _Fault("untrusted_key", text, f"no key is pinned for {name}")
             case Verdict.MISMATCH:
                 text = f"{name} came{shown}, but another key is pinned for it"
-                return _Fault("key_mismatch", text, f"another key is pinned for {name}")
+                told = f"another key is pinned for {name}"
+                presented = fingerprint(hello.public_key)
+                return _Fault("key_mismatch", text, told, presented)
             case Verdict.REVOKED:
                 text = f"{name} came{shown}: the name or the key is revoked"
                 return _Fault("revoked_key", text, "the name or the key is revoked")
@@ -491,7 +495,7 @@ class Handshake:
 
     def _refuse(self, fault: _Fault) -> list[Effect]:
         told = fault.text if fault.told is None else fault.told
-        refused = Refused(fault.code, fault.text, False)
+        refused = Refused(fault.code, fault.text, False, fault.presented)
         return [SendMessage(Fail(fault.code, cut(told))), *self._end(refused)]
 
     def _end(self, result: Admitted | Refused) -> list[Effect]:

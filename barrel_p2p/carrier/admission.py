@@ -16,17 +16,25 @@ import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from barrel_p2p.auth import machine, messages
 from barrel_p2p.auth.failures import failure
 from barrel_p2p.auth.machine import Handshake, LocalNode, PeerIdentity
+from barrel_p2p.auth.signing import Fingerprint, fingerprint
 from barrel_p2p.auth.transcript import EXPORTER_BYTES, EXPORTER_LABEL, Role
 from barrel_p2p.carrier.inbound import FrameSink, InboundStream
 from barrel_p2p.carrier.reasons import CODE_PROTOCOL
 from barrel_p2p.carrier.roles import PRIORITIES, StreamRole
-from barrel_p2p.errors import BarrelError, PeerUnreachable, WireError
+from barrel_p2p.errors import (
+    BarrelError,
+    InvalidValue,
+    KeyMismatch,
+    PeerUnreachable,
+    StorageError,
+    WireError,
+)
 from barrel_p2p.wire.frames import HEADER_BYTES, Frame, encode
 
 if TYPE_CHECKING:
@@ -58,14 +66,19 @@ class PinStore(machine.Trust, Protocol):
         """Remember ``key`` as that of ``name``, for good."""
         ...
 
+    def lookup_pin(self, node: str) -> bytes | None:
+        """The key that is pinned for ``node``, or None."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """How a handshake was refused: code, text, and whether the peer did it."""
+    """How a handshake was refused, as ``auth.events.Refused`` says it."""
 
     code: str
     text: str
     by_peer: bool
+    presented: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,8 +282,8 @@ class Admission[T]:
                 )
             case machine.Admitted(peer):
                 self._admit(peer)
-            case machine.Refused(code, text, by_peer):
-                self._refuse(Refusal(code, text, by_peer))
+            case machine.Refused(code, text, by_peer, presented):
+                self._refuse(Refusal(code, text, by_peer, presented))
             case _:
                 assert_never(effect)
 
@@ -301,16 +314,33 @@ class Admission[T]:
         self._done.set_result(self._admitted(peer))
 
     def _refuse(self, refusal: Refusal) -> None:
+        name = self._connection.peer
+        if self._reference is not None:
+            name = self._reference.name
+        pinned = None
+        if refusal.presented is not None and name is not None:
+            pinned = self._pinned(name)
+        if pinned is not None:
+            refusal = replace(refusal, text=f"{refusal.text}; pinned is {pinned}")
         self.refusal = refusal
         self._finish_own()
         if refusal.by_peer:
             self._connection.close(0, "refused by you")
         else:
             self._connection.close_after(LINGER_S)
-        name = self._connection.peer
-        if self._reference is not None:
-            name = self._reference.name
-        self._fail(failure(refusal.code, refusal.text, name, by_peer=refusal.by_peer))
+        error = failure(refusal.code, refusal.text, name, by_peer=refusal.by_peer)
+        if isinstance(error, KeyMismatch):
+            error.presented, error.pinned = refusal.presented, pinned
+        self._fail(error)
+
+    def _pinned(self, name: str) -> Fingerprint | None:
+        if self._reference is not None and self._reference.fingerprint is not None:
+            return Fingerprint(self._reference.fingerprint)
+        try:
+            key = self._gate.trust.lookup_pin(name)
+        except (InvalidValue, StorageError):
+            return None  # No name of a node yet, or a pin that cannot be read.
+        return None if key is None else fingerprint(key)
 
     def _fail(self, error: Exception) -> None:
         if not self._done.done():

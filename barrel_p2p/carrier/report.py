@@ -78,8 +78,6 @@ class ConnectReport:
     def refused(self, code: str, text: str) -> None:
         """The handshake was refused with ``code``; what came before it was fine."""
         at = _OF_CODE.get(code, "identity")
-        if at != "version":
-            self.ok("version")
         if at == "cookie":
             self.ok("identity")
         self.failed(at, f"{code}: {text}")
