@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, C = "a@127.0.0.1", "c@127.0.0.1"
 BROKE_A_RULE = Closed(ClosedBy.APPLICATION, 0x101)
-SEQUENCES = rounds(300, whole=60_000)
+SEQUENCES = rounds(300, whole=30_000)
 RSS_GROWTH_MAX = 32 << 20
 
 

@@ -251,7 +251,7 @@ async def test_a_node_dialled_and_dialling_at_first_contact_pins_one_key(
         node(tmp_path / "one", B) as one,
         node(tmp_path / "two", B) as two,
     ):
-        for turn in range(rounds(3, whole=50)):
+        for turn in range(rounds(3, whole=20)):
             dials = [a.connect(at(B, one)), two.connect(at(A, a))]
             if turn % 2:
                 dials.reverse()
