@@ -27,6 +27,8 @@ cdef class Waiter:
     cdef int resume(self) except -1
     # Wake through the loop after claim().
     cdef int resume_soon(self) except -1
+    # Run the task, in its context.
+    cdef int step(self) except -1
     # The task ran this long without a pause.
     cdef int held_loop(self, int64_t ms) except -1
 

@@ -124,12 +124,15 @@ cdef class Waiter:
         self.context = None
         PyContext_Enter(context)
         try:
-            self._step()
+            self.step()
         finally:
             PyContext_Exit(context)
         return 0
 
     def _step(self):
+        self.step()
+
+    cdef int step(self) except -1:
         cdef object callback = self.callback
         cdef int64_t started_ns = monotonic_ns()
         cdef int64_t took_ns
@@ -138,6 +141,7 @@ cdef class Waiter:
         took_ns = monotonic_ns() - started_ns
         if took_ns > SLOW_NS:
             self.held_loop(took_ns // 1_000_000)
+        return 0
 
     cdef int held_loop(self, int64_t ms) except -1:
         return 0
