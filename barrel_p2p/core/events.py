@@ -1,7 +1,7 @@
 """What reaches a process as a message without anyone having sent it: plain values.
 
-An event is matched by position or by name, as in ``case Down(ref, pid, reason):``. It has
-no form on the wire; what made it travels in frames of its own.
+An event is matched by position or by name, as in ``case Down(ref, pid, reason):``. It
+has no form on the wire; what made it travels in frames of its own.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Down(Event):
     Args:
         ref: What ``monitor`` returned. It fires once.
         pid: What was monitored: a pid, or the ``At`` that named it.
-        reason: The process's; ``noproc``: there was none; ``noconnection``: its node was
-            lost; ``system_limit``: it has too many monitors.
+        reason: The process's; ``noproc``: there was none; ``noconnection``: its node
+            was lost; ``system_limit``: it has too many monitors.
     """
 
     ref: Ref

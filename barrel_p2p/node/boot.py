@@ -109,7 +109,6 @@ class Parts:
     chain: Chain = None  # type: ignore[assignment]
     channels: Channels = None  # type: ignore[assignment]
 
-
     def left(self) -> float:
         """Seconds that are left to wait for peers or processes, while stopping."""
         if self.stop_by is None:
