@@ -6,7 +6,8 @@ Tests outside ``tests/`` (``bench/micro``) are not touched by this file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("deep" if DEEP else "ci" if CI else "dev")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A command run in this process says how it logs; other tests log otherwise."""
+    logger = logging.getLogger("barrel_p2p")
+    level, handlers, propagate = logger.level, logger.handlers, logger.propagate
+    yield
+    logger.setLevel(level)
+    logger.handlers, logger.propagate = handlers, propagate
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +81,13 @@ class StartedNode:
         return self.process.returncode, logged
 
 
+@functools.cache
+def _short_directory() -> str:
+    directory = tempfile.mkdtemp(prefix="bp-", dir="/tmp")
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    return directory
+
+
 class Shell:
     """A directory to run commands in, with an environment of its own.
 
@@ -91,7 +102,8 @@ class Shell:
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
             "XDG_STATE_HOME": str(directory / "state"),
-            "XDG_RUNTIME_DIR": str(directory),
+            # The path of a socket has to be short, whatever the tests' own are.
+            "XDG_RUNTIME_DIR": _short_directory(),
             "TMPDIR": str(directory),
         }
         (directory / "application.py").write_text(APPLICATION)
