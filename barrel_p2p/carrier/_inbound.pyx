@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=False
 # distutils: include_dirs = csrc
 """A peer's one-way stream: its role byte, then frames, split where they arrived.
 

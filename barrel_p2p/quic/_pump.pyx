@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=False
 # distutils: include_dirs = csrc
 """The event loop's door to an engine: one call per wake-up, events to objects.
 

@@ -84,6 +84,24 @@ cdef class Call:
         if self.line is not None and not self.line.down:
             await self.line.stream_for(self.to, self.caller_id).wait_writable()
 
+    def begin(self, on_cancel):
+        """Whether it is worth beginning; if so, who is told when the caller gives up."""
+        if self.over:
+            return False
+        self.on_cancel = on_cancel
+        return True
+
+    def finish(self, value):
+        """Answer with ``value`` if there is room for it now; whether there was.
+
+        Raises:
+            NotEncodable: ``value`` has no form on the wire. The call is still open.
+        """
+        if self.blocked:
+            return False
+        self.answer(value, False)
+        return True
+
     def reply(self, value):
         """Answer with ``value``. A second answer, or one nobody waits for, is dropped.
 
@@ -126,15 +144,17 @@ cdef class Call:
         if box is not None:
             box.calls_open -= 1
         self.answered = True
+        self.on_cancel = None
         return 0
 
     cdef int withdraw(self) except -1:
+        cdef object on_cancel = self.on_cancel
         if self.answered:
             return 0
         self.closed()
         self.cancelled = True
-        if self.on_cancel is not None:
-            self.on_cancel()
+        if on_cancel is not None:
+            on_cancel()
         return 0
 
 

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=False
 """A process's queue, and the one task that may be parked on it.
 
 Messages stand in a ring that doubles. A full mailbox still takes what arrives (bounding

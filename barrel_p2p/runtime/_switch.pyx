@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, binding=False
 # distutils: include_dirs = csrc
 """Where a message goes: to a process of this node, or over the line to another.
 

@@ -136,10 +136,11 @@ class ServerLoop:
             if type(message) is not Call:
                 await self._take(message)
                 continue
-            if message.over or (self._waiting and self._crowded(message)):
+            if self._waiting and self._crowded(message):
+                continue
+            if not message.begin(withdraw):
                 continue
             self.current_call = message
-            message.on_cancel = withdraw
             try:
                 request = message.request
                 if (
@@ -150,17 +151,13 @@ class ServerLoop:
                     value = await self._invoke(message, request)
                 else:
                     value = await self.handle_call(request, message.caller)
-                if value is NO_REPLY or message.blocked:
+                if value is NO_REPLY or not message.finish(value):
                     self._later(message, value)
-                else:
-                    message.reply(value)
             except asyncio.CancelledError as error:
                 if not self._absorbed(message, error):
                     raise
             except Exception as error:  # noqa: BLE001 - it is the caller's to see
                 self._fail(message, error)
-            if message.on_cancel is withdraw:
-                message.on_cancel = None
             if self._withdrawn:
                 self._forgiven()
             self.current_call = None
