@@ -136,7 +136,7 @@ def test_the_errors_page_lists_every_way_a_connection_can_end() -> None:
 
 
 def test_the_decision_about_quic_shows_every_figure_with_its_bars() -> None:
-    shown = {key: cells[0] for key, cells in rows(DECISION, 3).items()}
+    shown = {key: cells[0] for key, cells in rows(DECISION, 4).items()}
     assert shown == {bar.key: bars_of(bar) for bar in BARS}
 
 
