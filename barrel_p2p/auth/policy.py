@@ -1,15 +1,12 @@
-"""Which peers prove a key, and with which settings a node refuses to start.
+"""Which peers prove a key, and which ones the cookie alone lets in.
 
-A cookie that everybody knows protects nothing by itself. With keys it still keeps
-strangers out of nothing but a laptop's loopback; without them it is no protection at
-all, so that is refused outright.
+With which settings a node refuses to start is the configuration's to say.
 
 Source: Barrel P2P documentation, "Authentication", "Configuration reference".
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -18,15 +15,10 @@ from barrel_p2p.core.names import node_name
 from barrel_p2p.errors import ConfigError, InvalidValue, StorageError
 
 __all__ = [
-    "DEFAULT_COOKIE",
     "PATTERNS_MAX",
     "CookieOnly",
-    "boot_warnings",
     "mode_chooser",
 ]
-
-DEFAULT_COOKIE: Final = "barrel_p2p"
-"""The cookie of a node that was given none. Everybody knows it."""
 
 PATTERNS_MAX: Final = 1_024
 
@@ -92,85 +84,6 @@ def mode_chooser(
             return True  # There is one, or it could be read.
 
     return mode_of
-
-
-def boot_warnings(
-    *,
-    cookie: str,
-    bind_host: str,
-    allow_default_cookie: bool,
-    auth_enabled: bool,
-    cookie_only: CookieOnly,
-) -> list[str]:
-    """Refuse settings that leave a node open; say what else an operator should know.
-
-    Args:
-        cookie: The cookie in use.
-        bind_host: Where the node listens, a host name or an address.
-        allow_default_cookie: Whether the operator takes the default cookie on
-            addresses that others can reach.
-        auth_enabled: Whether peers prove a key.
-        cookie_only: Peers that do not.
-
-    Returns:
-        One line for each thing to warn of, to be logged once.
-
-    Raises:
-        ConfigError: The default cookie, and nothing else protects the node.
-    """
-    default = cookie == DEFAULT_COOKIE
-    if default:
-        _refuse_default(bind_host, allow_default_cookie, auth_enabled, cookie_only)
-    warnings = []
-    if default:
-        warnings.append(
-            f"dist_cookie is the default, which everybody knows; {bind_host} is"
-            + (" open to this host" if _is_loopback(bind_host) else " open to others")
-        )
-    if not auth_enabled:
-        warnings.append(
-            "auth_enabled is off: no peer proves a key, only that it knows the cookie,"
-            " and whoever is in between can read and change everything"
-        )
-    elif cookie_only:
-        warnings.append(
-            "cookie_only_nodes is not empty: who knows the cookie can be one of them"
-        )
-    return warnings
-
-
-def _refuse_default(
-    bind_host: str,
-    allow_default_cookie: bool,
-    auth_enabled: bool,
-    cookie_only: CookieOnly,
-) -> None:
-    hint = "Set dist_cookie_file or dist_cookie to a long random text."
-    if not auth_enabled:
-        raise ConfigError(
-            "dist_cookie is the default and auth_enabled is off: anybody could join",
-            hint=hint,
-        )
-    if cookie_only:
-        raise ConfigError(
-            "dist_cookie is the default and cookie_only_nodes is not empty:"
-            " anybody could join as one of them",
-            hint=hint,
-        )
-    if not _is_loopback(bind_host) and not allow_default_cookie:
-        raise ConfigError(
-            f"dist_cookie is the default and bind_host={bind_host} is not loopback",
-            hint=f"{hint} Or set allow_default_cookie, for a network you trust.",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False  # A name can lead anywhere.
 
 
 def _parts(pattern: str) -> tuple[str, str]:

@@ -220,9 +220,21 @@ class Config:
         """What is allowed and yet unwise, one sentence each."""
         found = []
         if self.dist_cookie == DEFAULT_COOKIE:
-            found.append("dist_cookie is the default, which everybody knows")
+            whom = "this host" if _is_loopback(self.bind_host) else "others"
+            found.append(
+                "dist_cookie is the default, which everybody knows; "
+                f"{self.bind_host} is open to {whom}"
+            )
         if not self.auth_enabled:
-            found.append("auth_enabled=false: the cookie alone tells friend from foe")
+            found.append(
+                "auth_enabled=false: no peer proves a key, only that it knows the "
+                "cookie, and whoever is in between can read and change everything"
+            )
+        elif self.cookie_only_nodes:
+            found.append(
+                "cookie_only_nodes is not empty: who knows the cookie can be one of "
+                "them"
+            )
         if self.reminder_tombstone_ttl_ms <= self.member_ttl_ms:
             found.append(
                 f"reminder_tombstone_ttl_ms={self.reminder_tombstone_ttl_ms} should be "
@@ -344,6 +356,6 @@ def _check_default_cookie(config: Config) -> None:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"  # Any other name can lead anywhere.

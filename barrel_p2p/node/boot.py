@@ -19,7 +19,7 @@ from barrel_p2p.auth.certs import CertificateFiles, ensure_certificate
 from barrel_p2p.auth.cookie import cookie_key
 from barrel_p2p.auth.identity import KeyPair, ensure_key_pair
 from barrel_p2p.auth.machine import LocalNode
-from barrel_p2p.auth.policy import CookieOnly, boot_warnings, mode_chooser
+from barrel_p2p.auth.policy import CookieOnly, mode_chooser
 from barrel_p2p.auth.trust import TrustStore
 from barrel_p2p.carrier.channel import Channel
 from barrel_p2p.carrier.channels import Channels
@@ -130,16 +130,9 @@ async def data_directory(parts: Parts) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def identity(parts: Parts) -> AsyncIterator[None]:
-    """Load or make keys and certificate; refuse settings that leave the node open."""
+    """Load or make keys and certificate."""
     config, directory = parts.config, parts.directory
-    warnings = boot_warnings(
-        cookie=config.dist_cookie,
-        bind_host=config.bind_host,
-        allow_default_cookie=config.allow_default_cookie,
-        auth_enabled=config.auth_enabled,
-        cookie_only=CookieOnly(config.cookie_only_nodes),
-    )
-    for warning in warnings:
+    for warning in config.warnings():
         _log.warning("%s: %s", parts.name, warning, extra={"event": "boot_warning"})
     keys = directory.resolve(config.auth_key_dir)
     parts.key_pair = ensure_key_pair(keys)
