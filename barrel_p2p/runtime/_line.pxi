@@ -240,12 +240,19 @@ cdef class Line(FrameSink):
     def tell_paused(self, uint64_t id, bint paused):
         """Ask the peer to hold back messages for our process ``id``, or no more."""
         cdef uint8_t body[8]
-        if not self.down:
-            bp_put64(body, id)
+        if self.down:
+            return
+        bp_put64(body, id)
+        try:
             self.channel.send_control(
                 Kind.PAUSE if paused else Kind.RESUME,
                 PyBytes_FromStringAndSize(<char *>body, 8),
             )
+        except Busy:
+            # A RESUME that is lost would stop its senders for ever.
+            self.channel.close("busy", text="its control frames are not read")
+        except PeerUnreachable:
+            pass  # The channel is going, and its senders are told.
 
     cdef RawStream stream_for(self, uint64_t from_id, uint64_t to_id):
         cdef int index = <int>(_mixed(from_id, to_id) % <uint64_t>len(self.out))

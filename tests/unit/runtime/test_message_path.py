@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -14,7 +15,13 @@ from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.wire.kinds import Kind
 from tests.endpoints import eventually, within
-from tests.runtime_nodes import RuntimeNode, lone_node, lose, two_nodes
+from tests.runtime_nodes import (
+    PlainChannel,
+    RuntimeNode,
+    lone_node,
+    lose,
+    two_nodes,
+)
 
 pytestmark = pytest.mark.every_loop
 
@@ -126,6 +133,39 @@ def b_control(node: RuntimeNode) -> list[Any]:
 
 async def sends_once(process: Process, to: Pid, value: object) -> None:
     await to.send(value)
+
+
+async def test_a_resume_without_room_ends_the_channel_and_not_the_reader() -> None:
+    async def pours(process: Process, to: Pid) -> None:
+        with contextlib.suppress(PeerUnreachable):
+            while True:
+                await to.send(b"x")
+
+    def fill(channel: PlainChannel) -> None:
+        for _ in range(200_000):
+            channel.send_control(Kind.PAUSE, bytes(8))
+
+    settings = EngineSettings(
+        send_high=64_000,
+        send_low=16_000,
+        send_max=128_000,
+        connection_send_high=64_000,
+        stream_window=64_000,
+        connection_window=128_000,
+    )
+    async with (
+        two_nodes(mailbox_limit=10, settings=settings) as (a, b),
+        b.processes.mailbox() as inbox,
+    ):
+        a.processes.spawn(pours, inbox.pid)
+        await eventually(lambda: inbox._box.full)
+        channel = b.channel(a.name)
+        with pytest.raises(Busy):
+            fill(channel)
+        while inbox._box.full:
+            assert inbox._box.take() == b"x"
+        assert channel.closed_for == ["busy"]
+        await eventually(lambda: b.name not in a.switch.lines)
 
 
 async def test_send_nowait_says_busy_or_not_connected() -> None:
