@@ -175,8 +175,8 @@ cdef class Reply(Waiter):
             raise self.error
         return self.value
 
-    def abandon(self):
-        """Tell the other side that nobody waits any more."""
+    def abandon(self, error=None):
+        """Tell the other side that nobody waits any more; ``error`` is the outcome."""
         cdef uint8_t head[8]
         cdef RawStream stream
         if self.done:
@@ -190,12 +190,10 @@ cdef class Reply(Waiter):
                 self.line.write(stream, K_CANCEL, 0, head, 8)
             except (Busy, PeerUnreachable):
                 pass  # Then the other side has more to worry about than this call.
-        self.settle(None, None)
+        self.settle(None, error)
 
     cdef int settle(self, object value, object error) except -1:
         if self.done:
-            if error is not None and self.value is None and self.error is None:
-                self.error = error
             return 0
         self.done = True
         self.value = value

@@ -1,6 +1,5 @@
 """Waiters and mailboxes for compiled callers."""
 
-from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:

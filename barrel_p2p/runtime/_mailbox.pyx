@@ -13,7 +13,6 @@ Types: ``_mailbox.pyi``; model: ``tests/models/mailbox.py``.
 """
 
 from cpython.list cimport PyList_GET_ITEM, PyList_SET_ITEM
-from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint32_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -184,7 +183,6 @@ cdef class Mailbox(Waiter):
         return self.count > self.wanted or self.closed
 
     cdef int put(self, object message) except -1:
-        cdef PyObject *stored
         if self.closed:
             return 0
         if self.count > self.mask:

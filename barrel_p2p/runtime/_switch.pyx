@@ -581,8 +581,7 @@ cdef class Switch:
         for key, expiry in list(self.expiries.items()):
             while expiry.first is not None and expiry.first.deadline <= now:
                 reply = expiry.first
-                reply.abandon()
-                reply.settle(None, timed_out(reply, expiry.timeout))
+                reply.abandon(timed_out(reply, expiry.timeout))
             if expiry.first is None:
                 del self.expiries[key]
             elif soonest == 0 or expiry.first.deadline < soonest:

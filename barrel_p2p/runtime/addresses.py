@@ -6,22 +6,19 @@ alone find theirs by themselves.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any, Final
+from typing import Any
 
 from barrel_p2p.core.names import At
 from barrel_p2p.core.terms import Pid
-from barrel_p2p.errors import BarrelError, CallTimeout, NoProc
+from barrel_p2p.errors import NoProc
 from barrel_p2p.runtime import calls
-from barrel_p2p.runtime.switch import Origin, Reply, Switch, tell_later
+from barrel_p2p.runtime.switch import Origin, Switch, tell_later
 from barrel_p2p.wire.terms import key_bytes
 
 __all__ = ["At", "Destination", "call", "cast", "resolve", "send"]
 
 type Destination = Pid | At | object
 """A pid, ``At(name, node)``, or a key term that names a process of the node itself."""
-
-_WAY_MIN_S: Final = 0.001
 
 
 def resolve(switch: Switch, to: Destination) -> Pid | At:
@@ -87,14 +84,13 @@ async def call(
     place, key = _place(target)
     reply = me.switch.ask_name(me.id, place, key, request, timeout)
     if reply is None:
-        reply = await _ask_later(me, place, key, request, timeout)
-    try:
-        while not reply.done:
-            await reply
-    except asyncio.CancelledError:
-        reply.abandon()
-        raise
-    return reply.outcome()
+        reply = await calls.ask_later(
+            me,
+            place,
+            lambda left: me.switch.ask_name(me.id, place, key, request, left),
+            timeout,
+        )
+    return await calls.answer_of(reply)
 
 
 async def _tell(me: Origin, to: Destination, message: object, *, cast: bool) -> None:
@@ -112,25 +108,3 @@ async def _tell(me: Origin, to: Destination, message: object, *, cast: bool) -> 
 def _place(to: At) -> tuple[Pid, bytes]:
     # What stands for the name: its node, and the id 0, which chooses the stream.
     return Pid(to.node, 0, 0), key_bytes(to.name)
-
-
-async def _ask_later(
-    me: Origin, place: Pid, key: bytes, request: object, timeout: float | None
-) -> Reply:
-    # The time it takes to dial, or to find room, is the call's.
-    now = asyncio.get_running_loop().time
-    until = None if timeout is None else now() + timeout
-    try:
-        async with asyncio.timeout(timeout):
-            while True:
-                await me.switch.way(me.id, place)
-                left = None if until is None else max(until - now(), _WAY_MIN_S)
-                reply = me.switch.ask_name(me.id, place, key, request, left)
-                if reply is not None:
-                    return reply
-    except TimeoutError as error:
-        if isinstance(error, BarrelError):
-            raise
-        raise CallTimeout(
-            f"no way to {place.node} within {timeout:g} s", peer=place.node
-        ) from None

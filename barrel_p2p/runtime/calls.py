@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import (
@@ -17,7 +18,9 @@ from barrel_p2p.errors import (
 )
 from barrel_p2p.runtime.switch import Origin, Reply
 
-__all__ = ["call", "fault_of"]
+__all__ = ["answer_of", "ask_later", "call", "fault_of"]
+
+_LEFT_MIN_S: Final = 0.001
 
 _BY_CODE: dict[str, type[BarrelError]] = {
     kind.code: kind
@@ -35,7 +38,14 @@ async def call(
     """
     reply = me.switch.ask(me.id, pid, request, timeout)
     if reply is None:
-        reply = await _ask_later(me, pid, request, timeout)
+        reply = await ask_later(
+            me, pid, lambda left: me.switch.ask(me.id, pid, request, left), timeout
+        )
+    return await answer_of(reply)
+
+
+async def answer_of(reply: Reply) -> Any:
+    """Wait for the answer of a call that was sent, and take it back when cancelled."""
     try:
         while not reply.done:
             await reply
@@ -45,25 +55,39 @@ async def call(
     return reply.outcome()
 
 
-async def _ask_later(
-    me: Origin, pid: Pid, request: object, timeout: float | None
+async def ask_later(
+    me: Origin,
+    place: Pid,
+    ask: Callable[[float | None], Reply | None],
+    timeout: float | None,
 ) -> Reply:
-    # The time it takes to dial, or to find room, is the call's.
+    """Send a call as soon as there is a way and room. That time is the call's own.
+
+    Args:
+        me: Who asks.
+        place: A pid of the node that is asked, which chooses the stream.
+        ask: Sends it, if there is room, with the seconds that are left.
+        timeout: Seconds for all; None for ever.
+
+    Raises:
+        CallTimeout: There was no way in time.
+        PeerUnreachable: There is none.
+    """
     now = asyncio.get_running_loop().time
     until = None if timeout is None else now() + timeout
     try:
         async with asyncio.timeout(timeout):
             while True:
-                await me.switch.way(me.id, pid)
-                left = None if until is None else max(until - now(), 0.001)
-                reply = me.switch.ask(me.id, pid, request, left)
+                await me.switch.way(me.id, place)
+                left = None if until is None else max(until - now(), _LEFT_MIN_S)
+                reply = ask(left)
                 if reply is not None:
                     return reply
     except TimeoutError as error:
         if isinstance(error, BarrelError):
             raise
         raise CallTimeout(
-            f"no way to {pid!r} within {timeout:g} s", peer=pid.node
+            f"no way to {place.node} within {timeout:g} s", peer=place.node
         ) from None
 
 
