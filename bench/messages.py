@@ -28,7 +28,7 @@ from bench.message_ratios import CONTEXT, ENGINE, MESSAGE_BARS, message_ratios
 from bench.peers import load as load_transport
 from bench.peers.certificate import Certificate
 from bench.ratios import OURS, bar_report, medians
-from bench.rounds import RETRIES_MAX, Run, Step, System, names_among, placement
+from bench.rounds import RETRIES_MAX, Run, Step, System, options, placement
 from bench.workload import Figures, Work
 
 __all__ = ["FULL", "QUICK", "SYSTEMS", "main"]
@@ -137,7 +137,12 @@ class MessageSystem:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for and print it."""
-    args = _parser().parse_args(argv)
+    args = options(
+        "python -m bench.messages",
+        "Measure calls and messages between nodes beside other systems.",
+        PHASES,
+        SYSTEMS,
+    ).parse_args(argv)
     steps = [s for s in (QUICK if args.quick else FULL) if s.work.phase in args.only]
     calib = calib_ns()
     missing: dict[str, str] = {}
@@ -155,31 +160,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(table(result))
     return 1 if run.errors else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.messages",
-        description="Measure calls and messages between nodes beside other systems.",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes, taken once: for tests"
-    )
-    parser.add_argument(
-        "--only",
-        type=names_among(PHASES),
-        default=PHASES,
-        help=f"phases, of {','.join(PHASES)}",
-    )
-    parser.add_argument(
-        "--peers",
-        type=names_among(SYSTEMS),
-        default=SYSTEMS,
-        help=f"systems, of {','.join(SYSTEMS)}",
-    )
-    parser.add_argument("--repeats", type=int, default=3, help="samples of each")
-    return parser
 
 
 def _load_all(

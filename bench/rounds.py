@@ -23,7 +23,7 @@ __all__ = [
     "Run",
     "Step",
     "System",
-    "names_among",
+    "options",
     "placement",
 ]
 
@@ -129,7 +129,32 @@ def placement(step: Step) -> tuple[list[int] | None, list[int] | None]:
     return [server], [client]
 
 
-def names_among(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+def options(
+    prog: str, description: str, phases: Sequence[str], systems: Sequence[str]
+) -> argparse.ArgumentParser:
+    """The options that every benchmark of rounds takes."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes, taken once: for tests"
+    )
+    parser.add_argument(
+        "--only",
+        type=_names_among(phases),
+        default=phases,
+        help=f"phases, of {','.join(phases)}",
+    )
+    parser.add_argument(
+        "--peers",
+        type=_names_among(systems),
+        default=systems,
+        help=f"systems, of {','.join(systems)}",
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="samples of each")
+    return parser
+
+
+def _names_among(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
     """Parse an option that lists some of ``known``; return them in its order."""
 
     def parse(text: str) -> tuple[str, ...]:

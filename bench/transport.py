@@ -22,7 +22,7 @@ from bench.peers import PEERS, load
 from bench.peers.adapter import PHASES, Peer
 from bench.peers.certificate import Certificate
 from bench.ratios import bar_report, medians, ratios
-from bench.rounds import RETRIES_MAX, Run, Step, names_among, placement
+from bench.rounds import RETRIES_MAX, Run, Step, options, placement
 from bench.workload import Figures, Work
 
 __all__ = ["FULL", "QUICK", "main"]
@@ -70,7 +70,12 @@ def measure(step: Step, peer: type[Peer], certificates: Path) -> Figures:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for and print it."""
-    args = _parser().parse_args(argv)
+    args = options(
+        "python -m bench.transport",
+        "Measure the QUIC engine beside raw UDP, TCP, TLS and QUIC peers.",
+        PHASES,
+        PEERS,
+    ).parse_args(argv)
     steps = [s for s in (QUICK if args.quick else FULL) if s.work.phase in args.only]
     calib = calib_ns()
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
@@ -89,31 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(table(result))
     return 1 if run.errors else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.transport",
-        description="Measure the QUIC engine beside raw UDP, TCP, TLS and QUIC peers.",
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes, taken once: for tests"
-    )
-    parser.add_argument(
-        "--only",
-        type=names_among(PHASES),
-        default=PHASES,
-        help=f"phases, of {','.join(PHASES)}",
-    )
-    parser.add_argument(
-        "--peers",
-        type=names_among(PEERS),
-        default=PEERS,
-        help=f"systems, of {','.join(PEERS)}",
-    )
-    parser.add_argument("--repeats", type=int, default=3, help="samples of each")
-    return parser
 
 
 def _load_all(names: Iterable[str], errors: dict[str, str]) -> list[type[Peer]]:
