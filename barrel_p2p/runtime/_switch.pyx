@@ -82,6 +82,7 @@ if (Kind.SEND, Kind.SEND_NAME, Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.CANCEL) !
 cdef uint64_t _incoming_max = _limits.INCOMING_CALLS_MAX
 cdef uint64_t _slack = _limits.MAILBOX_SLACK
 cdef uint64_t _slots_max = _limits.PROCESSES_MAX
+cdef double _expiry_step_s = _limits.EXPIRY_STEP_S
 
 ORIGIN = ContextVar("barrel_p2p_origin")
 cdef object _ORIGIN = ORIGIN
@@ -226,13 +227,7 @@ cdef class Switch:
         if self.boxes.find(box.id) is box:
             self.boxes.remove(box.id)
         for call in calls:
-            try:
-                call.answer((code, text), True)
-            except Busy:
-                # The caller reads no answers, and would wait for this one for ever.
-                call.line.channel.close("busy", text="its answers are not read")
-            except PeerUnreachable:
-                pass
+            call.fail(code, text)
         return left
 
     cdef list open_calls(self, uint64_t to):
@@ -587,7 +582,8 @@ cdef class Switch:
             elif soonest == 0 or expiry.first.deadline < soonest:
                 soonest = expiry.first.deadline
         if soonest > 0:
-            self.arm(soonest)
+            # Not once for each call of a burst: a little late, and many together.
+            self.arm(max(soonest, now + _expiry_step_s))
 
 
 async def _shielded(future):

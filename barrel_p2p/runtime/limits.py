@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 __all__ = [
+    "EXPIRY_STEP_S",
     "INCOMING_CALLS_MAX",
     "LINKS_PER_PEER_MAX",
     "LINKS_PER_PROCESS_MAX",
@@ -23,6 +24,10 @@ MAILBOX_LIMIT: Final = 10_000
 MAILBOX_SLACK: Final = 4_096
 """A peer that was told PAUSE may still have so many messages under way. Beyond these,
 and twice the limit, its streams are given no more credit."""
+
+EXPIRY_STEP_S: Final = 0.002
+"""Seconds from one look at the deadlines of calls to the next: a call may time out so
+much late."""
 
 INCOMING_CALLS_MAX: Final = 65_536
 """Calls of one peer that wait for an answer; more are answered ``overloaded``."""
