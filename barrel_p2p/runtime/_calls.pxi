@@ -31,6 +31,10 @@ cdef uint32_t deadline_ms(object timeout) except? 1:
     return 1 if ms < 1 else 0 if ms >= 4294967295.0 else <uint32_t>ms
 
 
+cdef str _in_utf8(str text):
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 cdef object timed_out(Reply reply, double seconds):
     cdef object who = f"process {reply.to_id}"
     if reply.to_key is not None:
@@ -111,8 +115,19 @@ cdef class Call:
         self.answer(value, False)
 
     def fail(self, code, text, kind="", traceback=""):
-        """Answer with an error: its code, its text, the name of its type, its trace."""
-        self.answer((code, text, kind, traceback), True)
+        """Answer with an error: its code, its text, the name of its type, its trace.
+
+        Never raises for the caller's sake: characters that UTF-8 cannot carry are
+        escaped, and where there is no room for the answer the channel is closed,
+        because its caller would wait for ever.
+        """
+        cdef tuple term = tuple([_in_utf8(part) for part in (code, text, kind, traceback)])
+        try:
+            self.answer(term, True)
+        except Busy:
+            self.line.channel.close("busy", text="its answers are not read")
+        except PeerUnreachable:
+            pass  # The channel is going, and the caller is told.
 
     cdef int answer(self, object value, bint failed) except -1:
         cdef uint8_t head[8]

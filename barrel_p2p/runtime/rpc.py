@@ -11,7 +11,6 @@ Bounded by ``RPC_CALLS_MAX`` and ``RPC_CALLS_PER_PEER_MAX``.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fnmatch
 import inspect
 import logging
@@ -26,7 +25,6 @@ from barrel_p2p.errors import (
     Conflict,
     InvalidValue,
     NoSuchFunction,
-    UnavailableError,
 )
 from barrel_p2p.runtime import addresses
 from barrel_p2p.runtime.checks import Arguments
@@ -303,6 +301,4 @@ async def _answer(
 
 
 def _fail(call: Call, code: str, text: str, kind: str = "", trace: str = "") -> None:
-    # Without a way back, the caller's node is going, or far behind.
-    with contextlib.suppress(UnavailableError):
-        call.fail(code, text[:FAULT_CHARS_MAX], kind, trace)
+    call.fail(code, text[:FAULT_CHARS_MAX], kind, trace)

@@ -8,7 +8,6 @@ attributes are set by ``start_server`` before anything runs.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import traceback
 from collections.abc import Coroutine
@@ -21,7 +20,6 @@ from barrel_p2p.errors import (
     InvalidValue,
     NoSuchFunction,
     Overloaded,
-    UnavailableError,
 )
 from barrel_p2p.runtime.mailbox import EMPTY
 from barrel_p2p.runtime.process import Process
@@ -239,9 +237,7 @@ class ServerLoop:
                 exc_info=error,
                 extra={"event": "call_failed"},
             )
-        # Without a way back, the caller's node is going, or far behind.
-        with contextlib.suppress(UnavailableError):
-            call.fail(code, str(error)[:FAULT_CHARS_MAX], kind, trace)
+        call.fail(code, str(error)[:FAULT_CHARS_MAX], kind, trace)
 
     def _later(self, call: Call, value: object) -> None:
         if value is NO_REPLY:

@@ -49,6 +49,10 @@ class Counter(GenServer):
         raise LookupError(text)
 
     @call
+    async def unnameable(self) -> None:
+        raise OSError("no such file: \udcff")
+
+    @call
     async def hang(self) -> None:
         begun.append(self)
         try:
@@ -365,6 +369,15 @@ async def test_a_deferred_call_fails_when_its_server_ends() -> None:
         with pytest.raises(NoProc):
             await within(deferred)
         await eventually(lambda: ends == ["shutdown"])
+
+
+async def test_an_error_whose_text_has_no_form_in_utf_8_is_told_all_the_same() -> None:
+    async with two_nodes() as (a, b):
+        pid = await start_server(b.processes, Counter)
+        counter = proxy(a.switch.origin, Counter, pid)
+        with pytest.raises(RemoteError, match=r"\\udcff"):
+            await counter.unnameable()
+        assert await counter.add(1) == 1
 
 
 async def test_an_error_outside_of_calls_ends_the_server(
