@@ -1,7 +1,9 @@
-"""What every room may learn about other nodes: that a channel to one came up or ended.
+"""What every room may learn about other nodes.
 
-A node is up while this node holds an admitted channel to it. Whether a node is a member
-of the cluster, or dead, is decided elsewhere and by other rules.
+A node is *up* while this node holds an admitted channel to it. It is a *peer* while it
+is in this node's active view, the neighbours that gossip goes to. Whether it is a member
+of the cluster, or dead, is decided elsewhere and by other rules: no channel, or no place
+in a view, is no death.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
-__all__ = ["NodeDown", "NodeUp"]
+from barrel_p2p.core.events import Event
+
+__all__ = ["Joined", "Left", "NodeDown", "NodeUp", "PeerDown", "PeerUp"]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class NodeUp:
+class NodeUp(Event):
     """A channel to ``node`` was admitted; frames to it may be sent from now on."""
 
     node: str
@@ -22,7 +26,7 @@ class NodeUp:
 
 @final
 @dataclass(frozen=True, slots=True)
-class NodeDown:
+class NodeDown(Event):
     """The channel to ``node`` ended, and all that was in flight is lost.
 
     ``reason`` is the documented code of the end, such as ``superseded``.
@@ -30,3 +34,36 @@ class NodeDown:
 
     node: str
     reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PeerUp(Event):
+    """``node`` has entered the active view, and this node its."""
+
+    node: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class PeerDown(Event):
+    """``node`` has left the active view.
+
+    ``reason``: ``dropped``, ``disconnected``, ``left``, ``blocked``, or why its channel
+    went down.
+    """
+
+    node: str
+    reason: str
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Joined(Event):
+    """This node has its first peer."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Left(Event):
+    """This node has left its cluster, as it was told to."""

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class Kind(IntEnum):
-    """Kinds of the session itself. The protocols above have ranges of their own."""
+    """Every kind; the ranges below say which room each one belongs to."""
 
     SESSION = 1
     SEND = 2
@@ -46,6 +46,26 @@ class Kind(IntEnum):
     BYE = 15
     PAUSE = 16
     RESUME = 17
+    JOIN = 32
+    FORWARD_JOIN = 33
+    NEIGHBOR = 34
+    NEIGHBOR_REPLY = 35
+    DISCONNECT = 36
+    SHUFFLE = 37
+    SHUFFLE_REPLY = 38
+    LEASES = 39
+    SUSPECT = 40
+    ALIVE = 41
+    LEAVE = 42
+    GOSSIP = 48
+    IHAVE = 49
+    GRAFT = 50
+    PRUNE = 51
+    SYNC_REQUEST = 56
+    SYNC_CHUNK = 57
+    SYNC_DONE = 58
+    ROUTE_REQUEST = 64
+    ROUTE_REPLY = 65
     MIGRATE_PLEASE = 72
 
 
