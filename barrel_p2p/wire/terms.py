@@ -10,6 +10,9 @@ Source: docs/reference/wire.md, "Terms".
 
 from __future__ import annotations
 
+from barrel_p2p.core.ormap import set_key_bytes
 from barrel_p2p.wire._terms import decode, encode, key_bytes
 
 __all__ = ["decode", "encode", "key_bytes"]
+
+set_key_bytes(key_bytes)  # Maps lie below this room, and know their keys by it.
