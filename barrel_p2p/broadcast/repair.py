@@ -1,0 +1,216 @@
+"""The lazy side: messages that were announced and have not come, and whom to ask.
+
+Every id remembers its first ``ANNOUNCERS_MAX`` announcers. They are asked in turn: the
+first once the push had its time, the next ones after the shorter ``retry_ms``. Each
+wait has one of two lengths, so two queues are always in order, and one timer does for
+all.
+
+Bounded by ``MISSING_MAX``, and by ``MISSING_PEER_MAX`` for what one peer announces.
+
+Source: Leitao, Pereira, Rodrigues, "Epidemic Broadcast Trees", SRDS 2007, 3.7.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container
+from typing import Final, final
+
+__all__ = [
+    "ANNOUNCERS_MAX",
+    "GRAFT_TRIES_MAX",
+    "MISSING_MAX",
+    "MISSING_PEER_MAX",
+    "Missing",
+    "Wanted",
+]
+
+ANNOUNCERS_MAX: Final = 8
+"""Peers remembered for one id."""
+
+GRAFT_TRIES_MAX: Final = 10
+"""Times that one id is asked for; a later announcement begins anew."""
+
+MISSING_MAX: Final = 1 << 18
+"""Ids waited for."""
+
+MISSING_PEER_MAX: Final = 1 << 16
+"""Of those, the ones that the same peer was the first to announce."""
+
+_SKIPPED_A_CALL: Final = 2
+
+
+@final
+class Wanted:
+    """One id that was announced.
+
+    Attributes:
+        announcers: Who has it, in the order in which they said so.
+        hops: What each of them said.
+        due_ms: When to ask next.
+        tries: How often it was asked for.
+        turn: Position of the announcer whose turn it is.
+    """
+
+    __slots__ = ("announcers", "due_ms", "hops", "tries", "turn")
+
+    def __init__(self, peer: str, hops: int, due_ms: int) -> None:
+        self.announcers = [peer]
+        self.hops = [hops]
+        self.due_ms = due_ms
+        self.tries = 0
+        self.turn = 0
+
+    def nearest(self) -> tuple[str, int]:
+        """The announcer with the fewest hops, the first of those, and its hops."""
+        hops = min(self.hops)
+        return self.announcers[self.hops.index(hops)], hops
+
+
+class Missing:
+    """All of them.
+
+    Args:
+        first_ms: How long the push has.
+        retry_ms: How long an announcer has that was asked, before the next one is.
+
+    Attributes:
+        refused: Announcements that found no room.
+        given_up: Ids that nobody sent.
+    """
+
+    def __init__(self, first_ms: int, retry_ms: int) -> None:
+        self._first_ms = first_ms
+        self._retry_ms = retry_ms
+        self._wanted: dict[bytes, Wanted] = {}
+        self._firsts: deque[tuple[int, bytes]] = deque()  # due, id; some are stale
+        self._retries: deque[tuple[int, bytes]] = deque()
+        self._of_peer: dict[str, int] = {}
+        self.refused = 0
+        self.given_up = 0
+
+    def __len__(self) -> int:
+        return len(self._wanted)
+
+    def announced(self, message_id: bytes, peer: str, hops: int, now_ms: int) -> None:
+        """``peer`` has the message, which has not come yet."""
+        wanted = self._wanted.get(message_id)
+        if wanted is not None:
+            if (
+                len(wanted.announcers) < ANNOUNCERS_MAX
+                and peer not in wanted.announcers
+            ):
+                wanted.announcers.append(peer)
+                wanted.hops.append(hops)
+            return
+        count = self._of_peer.get(peer, 0)
+        if count >= MISSING_PEER_MAX or len(self._wanted) >= MISSING_MAX:
+            self.refused += 1
+            return
+        self._of_peer[peer] = count + 1
+        due_ms = now_ms + self._first_ms
+        self._wanted[message_id] = Wanted(peer, hops, due_ms)
+        self._firsts.append((due_ms, message_id))
+        # What has come meanwhile leaves the queue bit by bit, not all when time is up.
+        for _ in range(_SKIPPED_A_CALL):
+            if not self._is_stale(self._firsts):
+                break
+            self._firsts.popleft()
+
+    def asked_now(self, message_id: bytes, now_ms: int) -> bool:
+        """Ask for it at once; returns whether that is due and was not done before.
+
+        The answer has ``first_ms``: it comes from somebody whose queue was full.
+        """
+        wanted = self._wanted.get(message_id)
+        if wanted is None or wanted.tries > 0:
+            return False
+        wanted.tries = 1
+        wanted.due_ms = now_ms + self._first_ms
+        self._firsts.append((wanted.due_ms, message_id))
+        return True
+
+    def came(self, message_id: bytes) -> Wanted | None:
+        """The message is here; returns what was known about it."""
+        wanted = self._wanted.pop(message_id, None)
+        if wanted is not None:
+            self._uncount(wanted)
+        return wanted
+
+    def hurry(self, now_ms: int) -> None:
+        """Ask in ``retry_ms`` for whatever still has time: who pushed it has gone."""
+        due_ms = now_ms + self._retry_ms
+        for was_ms, message_id in self._firsts:
+            wanted = self._wanted.get(message_id)
+            if wanted is not None and wanted.due_ms == was_ms and was_ms > due_ms:
+                wanted.due_ms = due_ms
+                self._retries.append((due_ms, message_id))
+
+    def next_ms(self) -> int | None:
+        """When somebody is to be asked; None while nothing is missing."""
+        heads = []
+        for queue in (self._firsts, self._retries):
+            while self._is_stale(queue):
+                queue.popleft()
+            if queue:
+                heads.append(queue[0][0])
+        return min(heads, default=None)
+
+    def due(self, now_ms: int, links: Container[str]) -> dict[str, list[bytes]]:
+        """Whom to ask for what, now. They are taken to have been asked.
+
+        Args:
+            now_ms: Monotonic time.
+            links: Our peers, who are asked before others.
+        """
+        asked: dict[str, list[bytes]] = {}
+        for queue in (self._firsts, self._retries):
+            while queue and (queue[0][0] <= now_ms or self._is_stale(queue)):
+                due_ms, message_id = queue.popleft()
+                wanted = self._wanted.get(message_id)
+                if wanted is None or wanted.due_ms != due_ms:
+                    continue
+                if wanted.tries >= GRAFT_TRIES_MAX:
+                    self.given_up += 1
+                    self.came(message_id)
+                    continue
+                peer = _next_announcer(wanted, asked, links)
+                wanted.tries += 1
+                wanted.due_ms = now_ms + self._retry_ms
+                self._retries.append((wanted.due_ms, message_id))
+                asked.setdefault(peer, []).append(message_id)
+        return asked
+
+    def _is_stale(self, queue: deque[tuple[int, bytes]]) -> bool:
+        if not queue:
+            return False
+        due_ms, message_id = queue[0]
+        wanted = self._wanted.get(message_id)
+        return wanted is None or wanted.due_ms != due_ms
+
+    def _uncount(self, wanted: Wanted) -> None:
+        first = wanted.announcers[0]
+        count = self._of_peer[first] - 1
+        if count:
+            self._of_peer[first] = count
+        else:
+            del self._of_peer[first]
+
+
+def _next_announcer(
+    wanted: Wanted, asked: Container[str], links: Container[str]
+) -> str:
+    """Whose turn it is; at first whoever is asked for something anyway.
+
+    Each peer that is asked becomes eager, so fewer of them are fewer duplicates.
+    """
+    announcers = wanted.announcers
+    if wanted.tries == 0:
+        for peer in announcers:
+            if peer in asked:
+                return peer
+    count = len(announcers)
+    turns = [(wanted.turn + i) % count for i in range(count)]
+    turn = next((i for i in turns if announcers[i] in links), wanted.turn % count)
+    wanted.turn = turn + 1
+    return announcers[turn]
