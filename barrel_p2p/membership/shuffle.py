@@ -1,0 +1,151 @@
+"""The exchange that keeps passive views fresh, and what is done once a round.
+
+A shuffle walks, with its origin kept, to a node some steps away. That node answers its
+origin over the same steps, each of which knows from whom it had the walk, so no channel
+has to be opened. Both replace what they sent by what they got.
+
+Source: Leitao, Pereira, Rodrigues, "HyParView", DSN 2007, section 4.4.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from barrel_p2p.core.effects import Persist, SetTimer
+from barrel_p2p.core.names import Address
+from barrel_p2p.membership.links import Links
+from barrel_p2p.membership.messages import PEERS_MAX, Shuffle, ShuffleReply
+from barrel_p2p.membership.promotion import Promotion
+from barrel_p2p.membership.views import shuffle_period_ms
+from barrel_p2p.membership.walks import may_walk
+
+__all__ = ["RELAYS_MAX", "SWAP_ONE_IN", "Shuffling"]
+
+RELAYS_MAX: Final = 256
+"""Walks whose way back is remembered."""
+
+SWAP_ONE_IN: Final = 10
+"""Rounds, on average, between two swaps of a peer although the active view is full."""
+
+_OWN_MAX: Final = 4
+
+
+class _Relay(NamedTuple):
+    """A walk that came by: whom it went to, and how to answer whom it came from."""
+
+    to: str
+    origin: str
+    request_id: int
+
+
+class _Own(NamedTuple):
+    """A shuffle of ours: whom it went to, and whom it told of."""
+
+    to: str
+    sent: list[str]
+
+
+class Shuffling:
+    """The part of the machine that works in rounds."""
+
+    def __init__(self, links: Links, promotion: Promotion) -> None:
+        self._links = links
+        self._promotion = promotion
+        self._relays: dict[int, _Relay] = {}
+        self._own: dict[int, _Own] = {}
+
+    @property
+    def period_ms(self) -> int:
+        """Milliseconds from one round to the next, as things are."""
+        links = self._links
+        events = sum(links.churn.stats(links.now))
+        return shuffle_period_ms(events, links.settings.shuffle_period)
+
+    def start(self) -> None:
+        """Begin with the rounds."""
+        links = self._links
+        period = links.settings.shuffle_period
+        links.out.append(SetTimer("shuffle", period // 2 + links.rng.jitter(period)))
+        links.out.append(SetTimer("cleanup", links.settings.passive_cleanup_period))
+
+    def round(self) -> None:
+        """Shuffle with a random peer; now and then swap; look for one lost peer."""
+        links = self._links
+        period = self.period_ms
+        delay = period * 9 // 10 + links.rng.jitter(period // 5)
+        links.out.append(SetTimer("shuffle", delay))
+        if links.has_left:
+            return
+        if links.active:
+            self._begin()
+            if links.room <= 0 and links.rng.below(SWAP_ONE_IN) == 0:
+                self._promotion.swap()
+            self._promotion.probe()
+        links.hungry = True
+        if links.remembered.dirty:
+            links.remembered.dirty = False
+            links.out.append(Persist("peers", links.remembered.addresses()))
+
+    def cleanup(self) -> None:
+        """Forget what is too old."""
+        links = self._links
+        links.passive.drop_aged(links.now)
+        links.gone.prune(links.now)
+        links.false.prune(links.now)
+        delay = links.settings.passive_cleanup_period
+        links.out.append(SetTimer("cleanup", delay))
+
+    def on_shuffle(self, peer: str, message: Shuffle) -> None:
+        """Pass a walk on, or end it and answer."""
+        links, origin = self._links, message.origin
+        if not may_walk(links, peer) or origin.name == links.me.name:
+            links.ignore()
+            return
+        ttl = min(message.ttl, links.settings.arwl)
+        others = links.others(peer, origin.name) if ttl > 0 else []
+        if others:
+            to = others[links.rng.below(len(others))]
+            request_id = links.next_id()
+            self._relays[request_id] = _Relay(to, peer, message.request_id)
+            if len(self._relays) > RELAYS_MAX:
+                del self._relays[next(iter(self._relays))]
+            links.send(to, Shuffle(request_id, ttl - 1, origin, message.peers))
+            return
+        count = min(len(message.peers) + 1, links.settings.shuffle_length, PEERS_MAX)
+        known = links.passive.sample(count - 1, without=origin.name)
+        answer = (links.me, *known)
+        links.send(peer, ShuffleReply(message.request_id, answer))
+        self._take((origin, *message.peers), [address.name for address in known])
+
+    def on_reply(self, peer: str, message: ShuffleReply) -> None:
+        """Take an answer, or hand it back to where the walk came from."""
+        links = self._links
+        own = self._own.get(message.request_id)
+        if own is not None and own.to == peer:
+            del self._own[message.request_id]
+            self._take(message.peers, own.sent)
+            return
+        relay = self._relays.get(message.request_id)
+        if relay is None or relay.to != peer:
+            links.ignore()
+            return
+        del self._relays[message.request_id]
+        links.send(relay.origin, ShuffleReply(relay.request_id, message.peers))
+
+    def _begin(self) -> None:
+        links = self._links
+        names = list(links.active)
+        to = names[links.rng.below(len(names))]
+        count = min(links.settings.shuffle_length, PEERS_MAX) - 1
+        peers = links.sample(count, without=to) if count > 0 else ()
+        request_id = links.next_id()
+        self._own[request_id] = _Own(to, [address.name for address in peers])
+        if len(self._own) > _OWN_MAX:
+            del self._own[next(iter(self._own))]
+        links.counters.shuffles += 1
+        links.send(to, Shuffle(request_id, links.settings.arwl, links.me, peers))
+
+    def _take(self, peers: tuple[Address, ...], sent: list[str]) -> None:
+        """Hear of as many as a shuffle may tell; whom we told of goes for them."""
+        for address in peers[: self._links.settings.shuffle_length]:
+            self._links.hear_of(address, first_out=sent)
