@@ -39,6 +39,7 @@ cdef class Line(FrameSink):
         self.pump = pump
         self.out = [None] * streams
         self.paused = {}
+        self.paused_names = {}
         self.incoming = {}
 
     cdef int frame(self, InboundStream stream, const bp_frame_t *frame) except -1:
@@ -70,20 +71,23 @@ cdef class Line(FrameSink):
         except InvalidValue:
             self.switch.dropped += 1
             return 0
-        self.put(box, Cast(message) if frame.flags & F_CAST else message, stream)
+        self.put(box, Cast(message) if frame.flags & F_CAST else message, stream, &to)
         return 0
 
-    cdef int put(self, ProcessBox box, object message, InboundStream stream) except -1:
+    cdef int put(
+        self, ProcessBox box, object message, InboundStream stream, const Target *to
+    ) except -1:
         if box.put(message):
             self.switch.note(box)
         if box.full:
-            box.press(self, stream)
+            box.press(self, stream, to)
         return 0
 
     cdef ProcessBox find(self, const bp_frame_t *frame, bint named, Target *to):
         # The process a frame is for, and what stands behind its address.
         cdef const uint8_t *body = frame.body
         cdef size_t name_bytes
+        to.name = NULL
         if not named:
             if frame.body_bytes < SEND_HEAD:
                 raise WireError(f"frame of kind {frame.kind} too short", peer=self.name)
@@ -99,6 +103,8 @@ cdef class Line(FrameSink):
             raise WireError(
                 f"name of {name_bytes} bytes in a frame of kind {frame.kind}", peer=self.name
             )
+        to.name = body + 14
+        to.name_bytes = name_bytes
         to.rest = body + 14 + name_bytes
         to.rest_bytes = frame.body_bytes - 14 - name_bytes
         # Looked up by its bytes: nothing is made of a name that nobody has.
@@ -133,7 +139,7 @@ cdef class Line(FrameSink):
             call.expires = self.switch.now() + deadline / 1000.0
         self.incoming[ref] = call
         box.calls_open += 1
-        return self.put(box, call, stream)
+        return self.put(box, call, stream, &to)
 
     cdef int replied(self, const bp_frame_t *frame) except -1:
         cdef Reply reply
@@ -213,40 +219,60 @@ cdef class Line(FrameSink):
         """Take a PAUSE or RESUME of the peer.
 
         Raises:
-            WireError: ``body`` is not the id of a process.
+            WireError: ``body`` is neither the id of a process nor a name.
         """
-        cdef uint64_t id
-        if PyBytes_GET_SIZE(body) != 8:
-            raise WireError(f"frame of kind {kind} has 8 bytes", peer=self.name)
-        id = bp_get64(<const uint8_t *>PyBytes_AS_STRING(body))
-        if kind == Kind.PAUSE:
-            self.pause(id)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(body)
+        cdef const uint8_t *at = <const uint8_t *>PyBytes_AS_STRING(body)
+        cdef dict paused = self.paused
+        cdef uint64_t most = _incoming_max
+        cdef object held
+        if size == 8:
+            held = bp_get64(at)
+        elif 10 <= size <= 10 + NAME_MAX and bp_get64(at) == 0 and bp_get16(at + 8) == size - 10:
+            held = body[10:]
+            paused = self.paused_names
+            most = _paused_names_max
         else:
-            self.go_on(id)
-
-    def pause(self, uint64_t id):
-        """The peer's process ``id`` is full: whoever sends to it waits."""
-        if id not in self.paused and <uint64_t>len(self.paused) < _incoming_max:
-            self.paused[id] = self.switch.loop.create_future()
-
-    def go_on(self, uint64_t id):
-        """It has room again."""
-        room = self.paused.pop(id, None)
+            raise WireError(
+                f"frame of kind {kind} is for neither a process nor a name", peer=self.name
+            )
+        if kind == Kind.PAUSE:
+            # Whoever sends to it waits. Beyond the limit, only the credit holds them.
+            if held not in paused and <uint64_t>len(paused) < most:
+                paused[held] = self.switch.loop.create_future()
+            return
+        room = paused.pop(held, None)
         if room is not None and not room.done():
             room.set_result(None)
 
     # ---- out
 
-    def tell_paused(self, uint64_t id, bint paused):
-        """Ask the peer to hold back messages for our process ``id``, or no more."""
-        cdef uint8_t body[8]
+    def tell_paused(self, uint64_t id, bint paused, bytes key=b""):
+        """Ask the peer to hold back messages for our process ``id``, or no more.
+
+        Args:
+            id: The process, or 0 for whoever has the name ``key``.
+            paused: Whether it is to hold them back.
+            key: The ``key_bytes`` of a local name.
+
+        Raises:
+            InvalidValue: ``key`` is too long for a frame.
+        """
+        cdef uint8_t body[10 + NAME_MAX]
+        cdef Py_ssize_t size = 8
+        if PyBytes_GET_SIZE(key) > NAME_MAX:
+            raise InvalidValue(f"a name of {len(key)} bytes exceeds {NAME_MAX}")
         if self.down:
             return
         bp_put64(body, id)
+        if id == 0:
+            size = 10 + PyBytes_GET_SIZE(key)
+            bp_put16(body + 8, <uint16_t>PyBytes_GET_SIZE(key))
+            memcpy(body + 10, PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         try:
             self.channel.send_control(
                 Kind.PAUSE if paused else Kind.RESUME,
-                PyBytes_FromStringAndSize(<char *>body, 8),
+                PyBytes_FromStringAndSize(<char *>body, size),
             )
         except Busy:
             # A RESUME that is lost would stop its senders for ever.
@@ -302,7 +328,7 @@ cdef class Line(FrameSink):
         out.used = 0
         out.grow = _grow
         out.owner = &place
-        if _grow(&out, FIRST_BYTES) != 0:
+        if _grow(&out, head_bytes + FIRST_BYTES) != 0:
             self.fail_place(&place)
         memcpy(out.base + BP_FRAME_HEADER_BYTES, head, head_bytes)
         out.used = BP_FRAME_HEADER_BYTES + head_bytes

@@ -20,6 +20,8 @@ cdef struct Place:
 cdef struct Target:
     const uint8_t *rest
     size_t rest_bytes
+    const uint8_t *name              # the local name it was sent to, if it was a name
+    size_t name_bytes
 
 
 # Values by a number that is never used again: slot in the low 24 bits, then a count.
@@ -46,10 +48,12 @@ cdef class ProcessBox(Mailbox):
     cdef readonly uint64_t id
     cdef readonly object owner       # the Process
     cdef list paused                 # lines that were told PAUSE
+    cdef list paused_names           # (line, key_bytes): of the names of this process
     cdef list held                   # streams that get no credit
     cdef uint32_t calls_open         # put here, and neither answered nor withdrawn
 
-    cdef int press(self, Line line, InboundStream stream) except -1
+    cdef int press(self, Line line, InboundStream stream, const Target *to) except -1
+    cdef int press_name(self, Line line, bytes key) except -1
 
 
 cdef class Call:
@@ -110,6 +114,7 @@ cdef class Line(FrameSink):
     cdef Pump pump
     cdef list out                    # RawStream or None
     cdef dict paused                 # process id there: future
+    cdef dict paused_names           # key_bytes of a name there: future
     cdef dict incoming               # ref: Call
 
     cdef int deliver(self, InboundStream stream, const bp_frame_t *frame) except -1
@@ -117,7 +122,9 @@ cdef class Line(FrameSink):
     cdef int replied(self, const bp_frame_t *frame) except -1
     cdef int cancel(self, const bp_frame_t *frame) except -1
     cdef ProcessBox find(self, const bp_frame_t *frame, bint named, Target *to)
-    cdef int put(self, ProcessBox box, object message, InboundStream stream) except -1
+    cdef int put(
+        self, ProcessBox box, object message, InboundStream stream, const Target *to
+    ) except -1
     cdef int withdraw_all(self) except -1
     cdef object read(self, const uint8_t *at, size_t size, uint8_t flags)
     cdef int refuse(

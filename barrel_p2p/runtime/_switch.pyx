@@ -72,7 +72,7 @@ cdef enum:
     CALL_HEAD = 36
     NAMED_HEAD = 26          # without the name
     NAME_MAX = 1024
-    FIRST_BYTES = 512        # room asked for before a message is encoded
+    FIRST_BYTES = 512        # room asked for behind the head, before a message is encoded
 
 if (Kind.SEND, Kind.SEND_NAME, Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.CANCEL) != (
     K_SEND, K_SEND_NAME, K_CALL, K_REPLY, K_ERROR, K_CANCEL
@@ -81,6 +81,7 @@ if (Kind.SEND, Kind.SEND_NAME, Kind.CALL, Kind.REPLY, Kind.ERROR, Kind.CANCEL) !
 
 cdef uint64_t _incoming_max = _limits.INCOMING_CALLS_MAX
 cdef uint64_t _slack = _limits.MAILBOX_SLACK
+cdef uint64_t _paused_names_max = _limits.PAUSED_NAMES_MAX
 cdef uint64_t _slots_max = _limits.PROCESSES_MAX
 cdef double _expiry_step_s = _limits.EXPIRY_STEP_S
 
@@ -122,49 +123,7 @@ include "_slots.pxi"
 include "_calls.pxi"
 include "_line.pxi"
 include "_origin.pxi"
-
-
-@cython.final
-cdef class ProcessBox(Mailbox):
-    """The mailbox of a process or of ``node.mailbox()``. Made by ``Switch.open_box``."""
-
-    def __cinit__(self, loop, limit, Switch switch, owner):
-        self.switch = switch
-        self.owner = owner
-        self.paused = []
-        self.held = []
-
-    def set_owner(self, owner):
-        """Say whose mailbox it is."""
-        self.owner = owner
-
-    cdef int press(self, Line line, InboundStream stream) except -1:
-        # It is full. Ask the sender's node to wait; do without its consent when the
-        # queue has twice its length.
-        if line not in self.paused:
-            self.paused.append(line)
-            line.tell_paused(self.id, True)
-        if self.count > 2 * <uint64_t>self.limit + _slack and stream not in self.held:
-            stream.hold()
-            self.held.append(stream)
-        return 0
-
-    cdef int drained(self) except -1:
-        cdef Line line
-        cdef InboundStream stream
-        cdef list lines = self.paused
-        cdef list streams = self.held
-        self.paused = []
-        self.held = []
-        for line in lines:
-            line.tell_paused(self.id, False)
-        for stream in streams:
-            stream.unhold()
-        return 0
-
-    cdef int held_loop(self, int64_t ms) except -1:
-        self.switch.report_slow(self.owner, ms)
-        return 0
+include "_process_box.pxi"
 
 
 @cython.final
@@ -414,7 +373,7 @@ cdef class Switch:
         if line is None:
             return False
         stream = line.stream_for(from_id, place.id)
-        if stream.blocked:
+        if stream.blocked or (line.paused_names and key in line.paused_names):
             return False
         line.emit(stream, K_SEND_NAME, F_CAST if cast else 0, head, size, message)
         return True
@@ -430,7 +389,7 @@ cdef class Switch:
         if line is None:
             return None
         stream = line.stream_for(from_id, place.id)
-        if stream.blocked:
+        if stream.blocked or (line.paused_names and key in line.paused_names):
             return None
         reply = new_reply(self, line, from_id, place)
         reply.to_key = key
@@ -455,8 +414,13 @@ cdef class Switch:
         memcpy(head + 14, PyBytes_AS_STRING(key), size)
         return 14 + size
 
-    async def way(self, uint64_t from_id, to):
+    async def way(self, uint64_t from_id, to, bytes key=None):
         """Wait until ``tell`` or ``ask`` may succeed, dialling if need be.
+
+        Args:
+            from_id: As for ``tell``.
+            to: As for ``tell``, or as for ``tell_name`` where ``key`` is given.
+            key: As for ``tell_name``.
 
         Raises:
             PeerUnreachable: There is no way to the node.
@@ -476,7 +440,7 @@ cdef class Switch:
                 raise NotConnected(f"there is no channel to {pid.node}", peer=pid.node)
             await self.dial(pid.node)
             return
-        room = line.paused.get(pid.id)
+        room = line.paused.get(pid.id) if key is None else line.paused_names.get(key)
         if room is not None:
             await _shielded(room)
             return
@@ -500,11 +464,12 @@ cdef class Switch:
             del self.lines[line.name]
         self.fail_replies(line, error)
         line.withdraw_all()
-        for room in line.paused.values():
+        for room in (*line.paused.values(), *line.paused_names.values()):
             if not room.done():
                 room.set_exception(error)
                 room.exception()  # Whoever waited may have been cancelled.
         line.paused.clear()
+        line.paused_names.clear()
 
     cdef int fail_replies(self, Line line, object error) except -1:
         cdef Reply reply

@@ -89,6 +89,7 @@ async def call(
             place,
             lambda left: me.switch.ask_name(me.id, place, key, request, left),
             timeout,
+            key,
         )
     return await calls.answer_of(reply)
 
@@ -102,7 +103,7 @@ async def _tell(me: Origin, to: Destination, message: object, *, cast: bool) -> 
     assert type(target) is At
     place, key = _place(target)
     while not me.switch.tell_name(me.id, place, key, message, cast):
-        await me.switch.way(me.id, place)
+        await me.switch.way(me.id, place, key)
 
 
 def _place(to: At) -> tuple[Pid, bytes]:

@@ -60,6 +60,7 @@ async def ask_later(
     place: Pid,
     ask: Callable[[float | None], Reply | None],
     timeout: float | None,
+    key: bytes | None = None,
 ) -> Reply:
     """Send a call as soon as there is a way and room. That time is the call's own.
 
@@ -68,6 +69,7 @@ async def ask_later(
         place: A pid of the node that is asked, which chooses the stream.
         ask: Sends it, if there is room, with the seconds that are left.
         timeout: Seconds for all; None for ever.
+        key: The ``key_bytes`` of the name that is asked, if it is a name.
 
     Raises:
         CallTimeout: There was no way in time.
@@ -78,7 +80,7 @@ async def ask_later(
     try:
         async with asyncio.timeout(timeout):
             while True:
-                await me.switch.way(me.id, place)
+                await me.switch.way(me.id, place, key)
                 left = None if until is None else max(until - now(), _LEFT_MIN_S)
                 reply = ask(left)
                 if reply is not None:

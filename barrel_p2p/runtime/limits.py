@@ -13,6 +13,7 @@ __all__ = [
     "MAILBOX_SLACK",
     "MONITORS_PER_PEER_MAX",
     "MONITORS_PER_PROCESS_MAX",
+    "PAUSED_NAMES_MAX",
     "PROCESSES_MAX",
     "TIMERS_PER_PROCESS_MAX",
     "TIMER_SECONDS_MAX",
@@ -24,6 +25,10 @@ MAILBOX_LIMIT: Final = 10_000
 MAILBOX_SLACK: Final = 4_096
 """A peer that was told PAUSE may still have so many messages under way. Beyond these,
 and twice the limit, its streams are given no more credit."""
+
+PAUSED_NAMES_MAX: Final = 4_096
+"""Names on one peer whose senders wait because it said so. It may say it of more, which
+then only have their stream's credit to wait for."""
 
 EXPIRY_STEP_S: Final = 0.002
 """Seconds from one look at the deadlines of calls to the next: a call may time out so

@@ -221,6 +221,7 @@ class Processes:
         box = self.switch.names.pop(key, None)
         if box is not None:
             self._keys_of.get(box.id, set()).discard(key)
+            box.unnamed(key)
 
     def whereis(self, name: object) -> Pid | None:
         """The process of this node that has ``name``, or None."""

@@ -22,7 +22,7 @@ from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import BarrelError, WireError
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime import messages
-from barrel_p2p.runtime.limits import MAILBOX_SLACK
+from barrel_p2p.runtime.limits import MAILBOX_SLACK, PAUSED_NAMES_MAX
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.signals import Signals
 from barrel_p2p.runtime.switch import Call, Reply
@@ -30,6 +30,7 @@ from barrel_p2p.runtime.tie_events import Received, SendTie
 from barrel_p2p.wire import terms
 from barrel_p2p.wire.frames import Frame, Splitter, encode
 from barrel_p2p.wire.kinds import Kind
+from barrel_p2p.wire.terms import key_bytes
 from tests.endpoints import endpoint, eventually, within
 from tests.runtime_nodes import PlainChannel, RuntimeNode, lone_node
 
@@ -344,6 +345,47 @@ async def test_a_flood_of_pauses_costs_a_bounded_table() -> None:
         await eventually(lambda: len(bad.channel.control) == 100_000)
         await within(control.write(encode(Kind.RESUME, 0, bytes(7))))
         await bad.thrown_out()
+
+
+async def test_a_flood_of_paused_names_costs_a_bounded_table() -> None:
+    """A name it forgot is sent to still: only the credit of the stream holds it."""
+    async with enemy() as bad, bad.node.processes.mailbox() as me:
+        control = bad.connection.open_stream(uni=True)
+        names = [key_bytes((i, "x" * 1_000)) for i in range(PAUSED_NAMES_MAX + 100)]
+        await within(control.write(b"\x01"))
+        for name in names:
+            await within(control.write(named_room(Kind.PAUSE, name)))
+        await bad.still_heard(me)
+        await eventually(lambda: len(bad.channel.control) == len(names))
+        switch, place = bad.node.switch, Pid(PEER, 0, 0)
+        assert not switch.tell_name(1, place, names[PAUSED_NAMES_MAX - 1], "x")
+        assert switch.tell_name(1, place, names[PAUSED_NAMES_MAX], "x")
+        await within(control.write(named_room(Kind.RESUME, names[0])))
+        await within(switch.way(1, place, names[0]))
+        assert switch.tell_name(1, place, names[0], "x")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        bytes(9),
+        struct.pack(">QH", 0, 1),
+        struct.pack(">QH", 0, 0) + b"x",
+        struct.pack(">QH", 7, 1) + b"x",
+        struct.pack(">QH", 0, 1_025) + bytes(1_025),
+    ],
+    ids=["half", "short", "long", "of a process", "too long a name"],
+)
+async def test_a_pause_of_neither_a_process_nor_a_name_is_refused(body: bytes) -> None:
+    async with enemy() as bad:
+        control = bad.connection.open_stream(uni=True)
+        await within(control.write(b"\x01" + encode(Kind.PAUSE, 0, body)))
+        await bad.thrown_out()
+
+
+def named_room(kind: Kind, name: bytes) -> bytes:
+    """A PAUSE or RESUME of a name."""
+    return encode(kind, 0, struct.pack(">QH", 0, len(name)) + name)
 
 
 async def test_links_and_monitors_beyond_a_limit_come_back_system_limit() -> None:

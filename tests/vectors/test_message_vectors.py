@@ -128,7 +128,9 @@ async def test_a_node_sends_the_frozen_frames() -> None:
         assert isinstance(named, Reply)
         switch.lines["a@h"].tell_paused(7, True)
         switch.lines["a@h"].tell_paused(7, False)
-        await eventually(lambda: len(got) == 8)
+        switch.lines["a@h"].tell_paused(0, True, key_bytes("cart"))
+        switch.lines["a@h"].tell_paused(0, False, key_bytes("cart"))
+        await eventually(lambda: len(got) == 10)
         wanted = [
             frozen("SEND of `'hi'`"),
             frozen("SEND of `'hi'`, CAST"),
@@ -136,8 +138,10 @@ async def test_a_node_sends_the_frozen_frames() -> None:
             without_ref(frozen("CALL of `'hi'`, ref")),
             without_ref(frozen("CALL of `'hi'` to")),
             without_ref(frozen("CANCEL")),
-            frozen("PAUSE"),
-            frozen("RESUME"),
+            frozen("PAUSE, of process"),
+            frozen("RESUME, of process"),
+            frozen("PAUSE, of the name"),
+            frozen("RESUME, of the name"),
         ]
         found = [without_ref(frame) for frame in got]
         assert sorted(found, key=repr) == sorted(wanted, key=repr)

@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
+from barrel_p2p.core.names import At
 from barrel_p2p.core.terms import Pid
-from barrel_p2p.errors import Busy, NotConnected, NotEncodable, PeerUnreachable
+from barrel_p2p.errors import (
+    Busy,
+    CallTimeout,
+    NotConnected,
+    NotEncodable,
+    PeerUnreachable,
+)
 from barrel_p2p.quic.settings import EngineSettings
+from barrel_p2p.runtime import addresses
+from barrel_p2p.runtime.limits import MAILBOX_SLACK
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.wire.kinds import Kind
 from tests.endpoints import eventually, within
@@ -125,6 +134,102 @@ async def test_a_full_mailbox_does_not_stall_other_pairs_of_its_stream() -> None
             a.processes.spawn(sends_once, quick.pid, i)
         got = {await within(quick.receive()) for _ in range(200)}
         assert got == set(range(200))
+
+
+@pytest.mark.parametrize("verb", ["send", "cast"])
+async def test_a_sender_to_a_name_waits_like_one_to_the_pid_behind_it(
+    verb: str,
+) -> None:
+    sent = 0
+
+    async def pours(process: Process) -> None:
+        nonlocal sent
+        say = getattr(addresses, verb)
+        for i in range(20_000):
+            await say(a.switch.origin_here(), At("full", b.name), (i, b"x" * 1_000))
+            sent += 1
+
+    async with (
+        two_nodes(mailbox_limit=100, settings=SMALL) as (a, b),
+        b.processes.mailbox() as stuck,
+        b.processes.mailbox(mailbox_limit=5_000) as quick,
+    ):
+        b.processes.register("full", stuck.pid)
+        a.processes.spawn(pours)
+        await eventually(lambda: any(f.kind == Kind.PAUSE for f in b_control(a)))
+        before = -1
+        while before != sent:
+            before = sent
+            await asyncio.sleep(0.1)  # not synchronisation: the absence of more
+        assert 100 <= sent <= MAILBOX_SLACK, "its stream would have been stopped later"
+        for i in range(200):  # From 200 processes: every stream is used.
+            a.processes.spawn(sends_once, quick.pid, i)
+        got = {await within(quick.receive()) for _ in range(200)}
+        assert got == set(range(200))
+        for i in range(20_000):
+            message = await within(stuck.receive())
+            assert (message.request if verb == "cast" else message)[0] == i
+        await eventually(lambda: sent == 20_000)
+
+
+async def test_a_call_to_a_name_waits_for_room_and_then_is_answered() -> None:
+    async with (
+        two_nodes(mailbox_limit=3) as (a, b),
+        b.processes.mailbox() as inbox,
+        a.processes.mailbox() as me,
+    ):
+        b.processes.register("full", inbox.pid)
+        to, origin = At("full", b.name), a.switch.origin_here()
+        for i in range(3):
+            await addresses.send(origin, to, i)
+        await eventually(lambda: any(f.kind == Kind.PAUSE for f in b_control(a)))
+        with pytest.raises(CallTimeout, match="no way to b@h"):
+            await addresses.call(origin, to, "late", timeout=0.1)
+        call = me.create_task(addresses.call(origin, to, "asked", timeout=10.0))
+        assert [await within(inbox.receive()) for _ in range(3)] == [0, 1, 2]
+        asked = await within(inbox.receive())
+        asked.reply(asked.request)
+        assert await within(call) == "asked"
+
+
+@pytest.mark.parametrize("how", ["unregistered", "ended"])
+async def test_who_waits_for_room_under_a_name_goes_on_when_it_is_given_away(
+    how: str,
+) -> None:
+    async def idles(process: Process) -> None:
+        await asyncio.Event().wait()
+
+    async with two_nodes(mailbox_limit=3) as (a, b), b.processes.mailbox() as heir:
+        full = b.processes.spawn(idles, name="x")
+        to, origin = At("x", b.name), a.switch.origin
+        for i in range(3):
+            await addresses.send(origin, to, i)
+        await eventually(lambda: any(f.kind == Kind.PAUSE for f in b_control(a)))
+        waits = asyncio.create_task(addresses.send(origin, to, "for the heir"))
+        await asyncio.sleep(0.1)  # not synchronisation: it must not be done
+        assert not waits.done()
+        # The sender learns of it later, so the name has its new process by then.
+        if how == "ended":
+            b.processes.kill(full)
+        else:
+            b.processes.unregister("x")
+        b.processes.register("x", heir.pid)
+        await within(waits)
+        assert await within(heir.receive()) == "for the heir"
+
+
+async def test_a_lost_channel_tells_whoever_waits_for_room_under_a_name() -> None:
+    async with two_nodes(mailbox_limit=3) as (a, b), b.processes.mailbox() as inbox:
+        b.processes.register("x", inbox.pid)
+        to = At("x", b.name)
+        for i in range(3):
+            await addresses.send(a.switch.origin, to, i)
+        await eventually(lambda: any(f.kind == Kind.PAUSE for f in b_control(a)))
+        waits = asyncio.create_task(addresses.send(a.switch.origin, to, 3))
+        await asyncio.sleep(0)
+        await lose(a, b)
+        with pytest.raises(PeerUnreachable):
+            await within(waits)
 
 
 def b_control(node: RuntimeNode) -> list[Any]:
@@ -282,3 +387,24 @@ async def test_a_process_that_holds_the_loop_is_named() -> None:
             )
             assert next(ms for who, ms in a.slow if who is process) >= 100
         assert all(who is not me for who, _ in a.slow)
+
+
+async def test_a_name_may_be_as_long_as_the_wire_takes() -> None:
+    """Its frames are made where they are sent from: there must be room for the name."""
+    name = "x" * 1_018  # 1,024 bytes as a key
+    async with (
+        two_nodes() as (a, b),
+        b.processes.mailbox() as inbox,
+        a.processes.mailbox() as me,
+    ):
+        b.processes.register(name, inbox.pid)
+        to, origin = At(name, b.name), a.switch.origin_here()
+        for size in (0, 400, 600, 70_000):
+            await addresses.send(origin, to, b"x" * size)
+            assert await within(inbox.receive()) == b"x" * size
+        call = me.create_task(addresses.call(origin, to, "asked"))
+        asked = await within(inbox.receive())
+        asked.reply(asked.request)
+        assert await within(call) == "asked"
+        with pytest.raises(NotEncodable, match="limit 1024"):
+            await addresses.send(origin, At(name + "x", b.name), "too long a name")
