@@ -188,6 +188,7 @@ class Attacker:
         self._hash = certificate_hash
         self._dialled_us: asyncio.Queue[Leg] = asyncio.Queue()
         self.legs: list[Leg] = []
+        self.legs_seen = 0
         endpoint.on_accept = self._accept
 
     def as_node(self, name: str) -> str:
@@ -216,6 +217,7 @@ class Attacker:
     def _accept(self, connection: Connection) -> None:
         leg = Leg(connection, self._hash)
         self.legs.append(leg)
+        self.legs_seen += 1
         self._dialled_us.put_nowait(leg)
 
 

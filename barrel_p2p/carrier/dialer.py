@@ -2,7 +2,8 @@
 
 A dial lives as long as somebody waits. It ends when a channel to the peer comes up,
 from this dial or because the peer's own was faster. Two nodes that dial each other at
-once both come here: whoever is told ``duplicate`` waits a moment for the other's.
+once both come here: whoever is told ``duplicate`` waits for the other's, and dials
+again only where that does not come.
 
 Bounded by ``DIALS_MAX``, ``CONNECT_OPTIONS_MAX`` and ``ADDRESSES_MAX``.
 
@@ -57,7 +58,9 @@ ADDRESSES_MAX: Final = 16
 CONNECT_OPTIONS_MAX: Final = 1_024
 """Peers for which options of their next dial are kept."""
 
-_DUPLICATE_WAIT_S: Final = 1.0  # for the peer's own dial, before we try again
+# For the channel of the peer's own dial, before we try again. That dial was up when we
+# were told of it. Longer each time: only the peer can know that it is stuck.
+_WINNER_WAIT_S: Final = (3.0, 6.0, 10.0)
 _BUSY_WAIT_S: Final = (0.1, 0.2, 0.4, 0.8, 1.0)
 
 
@@ -290,16 +293,20 @@ class Dialer:
                 dial.future.set_exception(error)
 
     async def _repeat(self, dial: Dial) -> None:
-        turned_away = 0
+        turned_away = deferred = 0
         while not dial.future.done():
             try:
                 await self._attempt(dial)
             except _Deferred:
-                await asyncio.wait([dial.future], timeout=_DUPLICATE_WAIT_S)
+                await asyncio.wait(
+                    [dial.future], timeout=_nth(_WINNER_WAIT_S, deferred)
+                )
+                deferred += 1
             except _TurnedAway:
-                wait_s = _BUSY_WAIT_S[min(turned_away, len(_BUSY_WAIT_S) - 1)]
+                await asyncio.wait(
+                    [dial.future], timeout=_nth(_BUSY_WAIT_S, turned_away)
+                )
                 turned_away += 1
-                await asyncio.wait([dial.future], timeout=wait_s)
 
     async def _attempt(self, dial: Dial) -> None:
         """Dial once; returns when the channel is up, and everyone was told."""
@@ -412,6 +419,10 @@ class Dialer:
             dial.step = step
             dial.passed("", then=then)
         return channel
+
+
+def _nth(waits_s: tuple[float, ...], count: int) -> float:
+    return waits_s[min(count, len(waits_s) - 1)]
 
 
 def _unreached(connection: Connection | None, text: str) -> tuple[str, str]:

@@ -134,6 +134,41 @@ async def test_the_same_says_nothing_to_a_node_that_has_no_pin(
         assert a.nodes() == []
 
 
+async def told_duplicate(evil: Attacker, key: bytes) -> None:
+    leg = await evil.dialled()
+    for line in (hello(key), Fail("duplicate", "b has dialled a already")):
+        perform(leg, [line])
+        await leg.settled()
+    leg.close()
+
+
+async def test_who_is_told_duplicate_waits_for_the_channel_that_was_promised(
+    tmp_path: Path,
+) -> None:
+    """It does not knock every second meanwhile, and has the channel once it is up."""
+    async with node(tmp_path, A) as a, node(tmp_path, B) as b, attacker() as evil:
+        waiting = asyncio.create_task(a.connect(evil.as_node(B)))
+        await told_duplicate(evil, b.public_key)
+        await asyncio.sleep(2.2)  # not synchronisation: nothing must happen
+        assert evil.legs_seen == 1
+        assert not waiting.done()
+        assert await b.connect(a) == A
+        assert await within(waiting, 1.0) == B
+
+
+async def test_who_is_told_duplicate_for_nothing_dials_again_after_a_while(
+    tmp_path: Path,
+) -> None:
+    async with node(tmp_path, A) as a, node(tmp_path, B) as b, attacker() as evil:
+        waiting = asyncio.create_task(a.connect(evil.as_node(B), timeout=20.0))
+        await told_duplicate(evil, b.public_key)
+        started_s = asyncio.get_running_loop().time()
+        await told_duplicate(evil, b.public_key)
+        assert 2.5 < asyncio.get_running_loop().time() - started_s < 8.0
+        waiting.cancel()
+        await asyncio.wait([waiting])
+
+
 def files(directory: Path) -> list[Path]:
     return sorted(directory.rglob("*"))
 
