@@ -38,9 +38,9 @@ __all__ = [
     "session",
 ]
 
-DATA_KIND = 40
-GOSSIP_KIND = 50
-CONTROL_KIND = 60
+DATA_KIND = 47
+GOSSIP_KIND = 55
+CONTROL_KIND = 63
 
 
 @dataclass

@@ -31,6 +31,7 @@ __all__ = [
     "Message",
     "Prune",
     "check_broadcast",
+    "check_topic",
     "decode",
     "encode",
 ]
@@ -137,17 +138,26 @@ class Delivery:
     own: bool
 
 
-def check_broadcast(topic: str, payload: bytes, message_id: bytes | None) -> None:
-    """Check what somebody wants to broadcast.
+def check_topic(topic: str) -> None:
+    """Check the name of a topic.
 
     Raises:
-        InvalidValue: A value has the wrong type or size; the text names the limit.
+        InvalidValue: It is no str, empty, or longer than ``TOPIC_BYTES_MAX``.
     """
     if type(topic) is not str or not 1 <= _utf8_bytes(topic) <= TOPIC_BYTES_MAX:
         raise InvalidValue(
             f"a topic is a str of 1 to TOPIC_BYTES_MAX={TOPIC_BYTES_MAX} bytes in"
             f" UTF-8, not {_shown(topic)}"
         )
+
+
+def check_broadcast(topic: str, payload: bytes, message_id: bytes | None) -> None:
+    """Check what somebody wants to broadcast.
+
+    Raises:
+        InvalidValue: A value has the wrong type or size; the text names the limit.
+    """
+    check_topic(topic)
     if type(payload) is not bytes:
         raise InvalidValue(
             f"a payload is bytes, not {type(payload).__name__}",

@@ -234,6 +234,23 @@ class Channel:
         self._need_up()
         self._say(StreamRole.GOSSIP, kind, body)
 
+    @property
+    def gossip_blocked(self) -> bool:
+        """Whether the gossip queue is at its high-water mark. It still takes frames."""
+        stream = self._own.get(StreamRole.GOSSIP)
+        return stream is not None and stream.blocked
+
+    async def wait_gossip(self) -> None:
+        """Wait until the gossip queue has room.
+
+        Raises:
+            StreamReset: The peer reads no gossip any more.
+            PeerUnreachable: The connection has ended.
+        """
+        stream = self._own.get(StreamRole.GOSSIP)
+        if stream is not None:
+            await stream.wait_writable()
+
     def open_data_stream(self, index: int) -> Stream:
         """Our data stream ``index``, opened when first asked for.
 
