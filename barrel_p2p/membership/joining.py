@@ -185,6 +185,10 @@ class Joining:
             return
         links.drop_pending(peer)
         links.hungry = True
+        for other in message.peers[: links.settings.shuffle_length]:
+            links.hear_of(other)
+        if peer in links.active:
+            return
         where = message.place if message.place[1] else entry.address[1:]
         address = Address(peer, *where)
         if message.verdict is Verdict.ACCEPTED:
@@ -201,8 +205,6 @@ class Joining:
         elif entry.purpose is Purpose.JOIN and message.verdict is not Verdict.ACCEPTED:
             reason = message.verdict.name.lower()
             links.out.append(Publish(JoinFailed(peer, reason)))
-        for other in message.peers[: links.settings.shuffle_length]:
-            links.hear_of(other)
 
     def on_forward_join(self, peer: str, message: ForwardJoin) -> None:
         """Ask the newcomer for a link, remember it, or pass the word on."""

@@ -2,9 +2,10 @@
 begins and ends.
 
 A link is told to the other side by an accepting reply or by DISCONNECT, and control
-frames arrive in order, so each side's last word decides: whoever gives up a request
-that may still be accepted says DISCONNECT, and a reply that nobody waits for counts for
-nothing. Every way into the active view is ``activate``, every way out ``deactivate``.
+frames arrive in order, so each side's last word decides. Hence two rules. Whoever gives
+up a request that may still be accepted says DISCONNECT, and whoever says that gives up
+its request: the reply counts for nothing. A request that was sent stays until its reply
+comes, even if the other side's own request has made the link meanwhile. Every way into the active view is ``activate``, every way out ``deactivate``.
 """
 
 from __future__ import annotations
@@ -173,7 +174,9 @@ class Links:
             names = list(self.active)
             self.evict(names[self.rng.below(len(names))])
         self.passive.pop(name)
-        self.drop_pending(name)
+        entry = self.pending.get(name)
+        if entry is not None and not entry.asked:
+            self.drop_pending(name)
         self.active[name] = ActivePeer(address, self.now)
         self.remembered.met(address, self.now)
         self.gone.discard(name)
@@ -199,6 +202,7 @@ class Links:
         """Make room: ``name`` becomes a replacement again."""
         self.counters.evicted += 1
         self.send(name, Disconnect(leaving=False))
+        self.drop_pending(name)
         address = self.deactivate(name, "dropped")
         self.passive.met(address, self.now)
 

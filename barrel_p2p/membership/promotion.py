@@ -99,6 +99,11 @@ class Promotion:
         entry = links.pending_of(request_id)
         if entry is None:
             return
+        if entry.address.name in links.active:
+            # Its own request was faster; the reply to ours still counts.
+            delay = links.settings.pending_timeout_ms
+            links.out.append(SetTimer(("pending", request_id), delay))
+            return
         links.counters.pending_timeouts += 1
         links.abandon(entry)
         self._fail(entry, "timeout")
@@ -178,8 +183,10 @@ class Promotion:
         slow = self._links.now - _HEDGE_MS
         return sum(
             1
-            for entry in self._links.pending.values()
-            if entry.purpose is not Purpose.PROBE and entry.since_ms > slow
+            for name, entry in self._links.pending.items()
+            if entry.purpose is not Purpose.PROBE
+            and entry.since_ms > slow
+            and name not in self._links.active
         )
 
     def _escalate(self) -> None:
