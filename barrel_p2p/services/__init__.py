@@ -2,5 +2,6 @@
 
 In:   leases and suspicions of peers; channels and peers that come and go; one replica.
 Out:  Members; Registry; MemberUp, MemberDead, MemberGone; the service events.
-From: Das, Gupta, Motivala, "SWIM", DSN 2002; Barrel P2P documentation, "Service registry".
+From: Das, Gupta, Motivala, "SWIM", DSN 2002; Barrel P2P documentation, "Service
+      registry".
 """
