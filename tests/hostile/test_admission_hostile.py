@@ -18,7 +18,7 @@ from barrel_p2p.core.clock import SystemClock
 from barrel_p2p.core.names import NodeReference
 from barrel_p2p.core.peers import NodeUp
 from barrel_p2p.wire.frames import encode
-from tests.channel_nodes import ChannelNode, connected, node, session
+from tests.channel_nodes import DATA_KIND, ChannelNode, connected, node, session
 from tests.endpoints import endpoint, eventually, within
 from tests.tools import rounds
 
@@ -251,7 +251,7 @@ async def test_what_comes_before_session_waits_for_it() -> None:
     async with node("b@h") as b, node("evil@h") as early:
         connection = await admitted(early, b)
         data = connection.open_stream(uni=True)
-        data.write_nowait(b"\3" + encode(40, 0, b"early"))
+        data.write_nowait(b"\3" + encode(DATA_KIND, 0, b"early"))
         await eventually(lambda: connection.in_flight == 0)
         assert b.frames == []
         control = connection.open_stream(uni=True)

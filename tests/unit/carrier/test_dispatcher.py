@@ -16,7 +16,7 @@ from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.errors import Conflict, WireError
 from barrel_p2p.wire import kinds
 from barrel_p2p.wire.frames import Frame
-from tests.channel_nodes import DATA_KIND, connected, pair_of_nodes
+from tests.channel_nodes import CONTROL_KIND, connected, pair_of_nodes
 from tests.endpoints import eventually
 
 
@@ -76,13 +76,13 @@ async def test_a_handler_that_fails_costs_its_frame_and_no_other(
         near, _ = await connected(a, b)
         for _ in range(50):
             near.send_control(41, b"")
-        near.send_control(60, b"after")
+        near.send_control(CONTROL_KIND, b"after")
         await eventually(lambda: bool(b.frames))
         assert b.channels.dispatcher.failed == 50
         assert near.is_up
         lines = [r for r in caplog.records if "frame kind 41" in r.getMessage()]
         assert 1 <= len(lines) <= 3
-        assert DATA_KIND not in (41, 60)
+        assert CONTROL_KIND != 41
 
 
 def test_a_peer_gets_one_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
