@@ -48,6 +48,7 @@ type _IdleTimeout = Annotated[int, msgspec.Meta(ge=100, le=2**31 - 1)]
 type _KeepAlive = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 type _DataStreams = Annotated[int, msgspec.Meta(ge=1, le=64)]
 type _SpinTime = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
+type _PollTime = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _MASK = "********"
@@ -87,6 +88,7 @@ class Config:
     keep_alive_ms: _KeepAlive | None = None
     data_streams: _DataStreams = 8
     spin_us: _SpinTime = 20
+    poll_us: _PollTime = 100
 
     active_size: Count = 5
     passive_size: Count = 30

@@ -156,6 +156,7 @@ async def endpoint(parts: Parts) -> AsyncIterator[None]:
             idle_timeout_ms=config.idle_timeout_ms,
             keep_alive_ms=config.keep_alive_ms,
             spin_us=config.spin_us,
+            poll_us=config.poll_us,
             streams_uni_max=DATA_STREAMS_MAX + 8,
             send_high=SEND_HIGH,
             send_low=SEND_LOW,

@@ -70,8 +70,16 @@ cdef class Pump:
     cdef bint sending_later  # the running callback ends with a send
     cdef bint scheduled
     cdef size_t unsent     # bytes written since the last send
+    cdef size_t unsent_max   # at which they are sent
     cdef int64_t woken_ns
+    cdef int64_t poll_ns     # how long to look for an answer before sleeping
+    cdef int64_t quiet_ns    # when the last wake-up with events was over
+    cdef uint32_t arrived    # events since the wake-up began
+    cdef int quick           # answers in a row that came within poll_ns
+    cdef int quick_min       # how many of them make polling worthwhile
+    cdef readonly bint polling  # the loop is kept from sleeping
 
+    cdef int pace(self, int64_t woken_ns) except -1
     cdef int wrote(self, size_t length) except -1
     cdef int dispatch(self) except -1
     cdef int deliver(self, const bp_event_t *event) except -1

@@ -16,6 +16,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 cimport cython
 
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
+
 from barrel_p2p.errors import (
     Busy,
     InvalidValue,
@@ -25,11 +29,22 @@ from barrel_p2p.errors import (
     StreamClosed,
 )
 
-# A writer that outruns the loop is sent out every so many bytes.
+# A writer that outruns the loop is sent out every so many bytes. What a wake-up brings
+# about goes out once before that: the peer works on the first answers of a batch while
+# this side makes the others.
 cdef enum:
     UNSENT_MAX = 65536
+    UNSENT_EARLY = 4096
     ROUNDS_MAX = 16
     STALL_NS = 50_000_000
+    # An exchange is worth polling for after so many quick answers, of at most so many
+    # events each: more is a transfer, which is the faster the larger its batches are.
+    # Answers that wake the loop are late by that alone, and so may take some times
+    # longer. Each time that polling was in vain, twice as many are asked for.
+    QUICK_MIN = 4
+    QUICK_MAX = 4096
+    QUICK_EVENTS_MAX = 4
+    ASLEEP = 4
 
 
 
@@ -71,6 +86,8 @@ cdef class Pump:
         self.after_dispatch = None
         self.streams = []
         self.connections = []
+        self.unsent_max = UNSENT_MAX
+        self.quick_min = QUICK_MIN
 
     def close(self):
         """Forget the engine: every later call raises or does nothing."""
@@ -92,6 +109,10 @@ cdef class Pump:
         """
         self.after_dispatch = after_dispatch
 
+    def set_poll(self, uint32_t poll_us):
+        """Poll for the next answer of a quick exchange for so long; 0 for never."""
+        self.poll_ns = <int64_t>poll_us * 1_000
+
     def attach(self, RawConnection connection, uint64_t handle):
         """Tie ``connection`` to the engine's handle for it."""
         cdef size_t index = handle & 0xFFFFFFFF
@@ -109,12 +130,46 @@ cdef class Pump:
         # After a stall everything that has arrived is read before timers run, so that
         # the peer's packets count before our own idle timeout does.
         cdef bint stalled = now_ns - self.woken_ns > STALL_NS
+        self.arrived = 0
         while more and rounds < (ROUNDS_MAX if stalled else 1) and self.engine != NULL:
             more = self.hot.receive(self.engine)
             self.dispatch()
             rounds += 1
         self.woken_ns = now_ns
         self.flush()
+        if self.poll_ns and self.arrived:
+            self.pace(now_ns)
+
+    cdef int pace(self, int64_t woken_ns) except -1:
+        """Decide, after a wake-up that brought something, whether to poll for the next."""
+        cdef int64_t bound = self.poll_ns if self.polling else ASLEEP * self.poll_ns
+        if self.arrived > QUICK_EVENTS_MAX or woken_ns - self.quiet_ns > bound:
+            self.quick = 0
+        else:
+            self.quick += 1
+            if self.polling:
+                self.quick_min = QUICK_MIN
+        self.quiet_ns = monotonic_ns()
+        if self.quick >= self.quick_min and not self.polling and self.engine != NULL:
+            self.polling = True
+            self.call_soon(self.poll)
+        return 0
+
+    def poll(self):
+        """Keep the loop from sleeping while an answer is likely to be on its way.
+
+        Everything else that is ready runs in between; another process on this core, too.
+        """
+        self.polling = False
+        if self.engine == NULL or self.quick < self.quick_min:
+            return
+        if monotonic_ns() - self.quiet_ns > self.poll_ns:
+            self.quick = 0
+            self.quick_min = min(2 * self.quick_min, QUICK_MAX)
+            return
+        sched_yield()
+        self.polling = True
+        self.call_soon(self.poll)
 
     def flush(self):
         """Send what is due and deliver what that brought up."""
@@ -146,8 +201,9 @@ cdef class Pump:
         if not self.scheduled and not self.sending_later:
             self.scheduled = True
             self.call_soon(self.flush)
-        if self.unsent >= UNSENT_MAX:
+        if self.unsent >= self.unsent_max:
             self.unsent = 0
+            self.unsent_max = UNSENT_MAX
             self.hot.send(self.engine)  # Its events wait for the scheduled flush.
         return 0
 
@@ -167,6 +223,7 @@ cdef class Pump:
                     break
                 event = events[i]  # A handler may make the array grow, and so move.
                 i += 1
+                self.arrived += 1
                 try:
                     self.deliver(&event)
                 except Exception as error:
@@ -177,6 +234,7 @@ cdef class Pump:
             self.dispatching = False
             if self.engine != NULL:
                 self.hot.consume(self.engine)
+        self.unsent_max = UNSENT_EARLY
         try:
             if self.after_dispatch is not None:
                 self.after_dispatch()
@@ -184,6 +242,7 @@ cdef class Pump:
             interrupt = error
         finally:
             self.sending_later = False
+            self.unsent_max = UNSENT_MAX
         if interrupt is not None:
             self.schedule()  # What the handlers wrote must not wait for the next packet.
             raise interrupt

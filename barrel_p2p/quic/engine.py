@@ -139,6 +139,7 @@ class Engine:
         self._engine: _CData = out[0]
         address = int(ffi.cast("uintptr_t", self._engine))
         self.pump = Pump(address, lib.bp_engine_hot(), call_soon, on_error, accept)
+        self.pump.set_poll(settings.poll_us)
 
     def __del__(self) -> None:
         if getattr(self, "_engine", None) is not None and not sys.is_finalizing():

@@ -35,6 +35,7 @@ _LOWEST: dict[str, int] = {
     "send_max": 4 * _KIB,
     "connection_send_high": 4 * _KIB,
     "spin_us": 0,
+    "poll_us": 0,
     "mtu_max": 0,
 }
 _HIGHEST: dict[str, int] = {
@@ -44,6 +45,7 @@ _HIGHEST: dict[str, int] = {
     "send_max": 1 << 30,
     "send_high": 1 << 30,
     "spin_us": 1_000,
+    "poll_us": 1_000,
     "mtu_max": 65_507,
     "arena_bytes": 1 << 30,
     "events_max": 1 << 19,
@@ -81,6 +83,8 @@ class EngineSettings:
         connection_send_high: Queued bytes of a connection beyond which the writers of
             each stream wait at ``send_low`` already.
         spin_us: Pacing waits up to this long are spun away; 0 on a one-core machine.
+        poll_us: An exchange whose answers come within this time keeps the loop from
+            sleeping until the next one, for this long at most; 0 always sleeps.
         mtu_max: Largest IP packet to try; 0 for the library's 1,440.
         multipath: Offer the multipath extension, which lifts the limit of 7 migrations.
             Only among peers that are trusted, on networks that are: this picoquic reads
@@ -113,6 +117,7 @@ class EngineSettings:
     send_max: int = 64 * _MIB
     connection_send_high: int = 16 * _MIB
     spin_us: int = 20
+    poll_us: int = 100
     mtu_max: int = 0
     multipath: bool = False
     migration_disabled: bool = False

@@ -95,6 +95,7 @@ def test_the_environment_s_text_gets_the_key_s_type(
         ("idle_timeout_ms", 99),
         ("data_streams", 65),
         ("spin_us", 1_001),
+        ("poll_us", 1_001),
         ("shuffle_period", MILLIS_MAX + 1),
         ("reminder_tombstone_ttl_ms", -1),
         ("auth_enabled", 1),
@@ -300,6 +301,7 @@ def test_defaults_agree_with_the_rooms_that_use_them() -> None:
     assert config.idle_timeout_ms == engine.idle_timeout_ms
     assert config.keep_alive() == engine.keep_alive()
     assert config.spin_us == engine.spin_us
+    assert config.poll_us == engine.poll_us
 
 
 def test_the_reference_page_has_every_key_with_its_default() -> None:
