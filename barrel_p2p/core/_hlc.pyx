@@ -279,6 +279,16 @@ cdef class HLC:
             self._advance(self._wall_ms, self._counter)
         return new_timestamp(self._wall_ms, self._counter)
 
+    def drift_limit_ms(self):
+        """Return the greatest wall part, in milliseconds, that ``update`` takes now.
+
+        Raises:
+            InvalidValue: The wall clock reads beyond ``WALL_MS_MAX``.
+        """
+        cdef uint64_t wall_ms
+        self._read_wall(&wall_ms)
+        return wall_ms + self.max_drift_ms
+
     def pack(self, Timestamp ts not None):
         """Return a stamp that this clock issued as a fence; see ``Timestamp.pack``.
 

@@ -12,7 +12,7 @@ those of the hybrid logical clock.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_DelItem, PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_DelItem, PyDict_GetItem, PyDict_Next, PyDict_SetItem
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stddef cimport size_t
@@ -33,7 +33,14 @@ cdef extern from "codec/words.h":
 cdef extern from "codec/xxh64.h":
     uint64_t bp_xxh64(const uint8_t *p, size_t n) noexcept
 
+cdef extern from *:
+    """
+    #define bp_prefetch(p) __builtin_prefetch((p), 1)
+    """
+    void bp_prefetch(void *p) noexcept
+
 cdef enum:
+    AHEAD = 8              # Entries fetched into the cache before they are looked at.
     BUCKET_COUNT = 256
     BUCKET_SHIFT = 56      # The highest bits of a key's hash say its bucket.
     WINDOW_SHIFT = 16      # Tombstones lie together by 65,536 ms of their stamps.
@@ -339,8 +346,16 @@ cdef class OrMap:
         cdef Entry entry, before
         cdef bytes name
         cdef uint64_t hashed
+        cdef PyObject *key_bytes
+        cdef PyObject *each
+        cdef Py_ssize_t at = 0
+        cdef Py_ssize_t ahead = 0
         _check(delta)
-        for key_bytes, each in delta.items():
+        for _ in range(AHEAD):
+            _fetch(delta, &ahead)
+        # Nothing in the loop runs code that could change the delta.
+        while PyDict_Next(delta, &at, &key_bytes, &each):
+            _fetch(delta, &ahead)
             name = <bytes>key_bytes
             entry = <Entry>each
             hashed = _hash_key(name)
@@ -523,13 +538,29 @@ cdef bytes _canonical(object key):
 
 cdef int _check(dict delta) except -1:
     # Everything is looked at before anything is changed.
-    for key_bytes, entry in delta.items():
-        if type(key_bytes) is not bytes or type(entry) is not Entry:
+    cdef PyObject *name
+    cdef PyObject *entry
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t ahead = 0
+    for _ in range(AHEAD):
+        _fetch(delta, &ahead)
+    while PyDict_Next(delta, &at, &name, &entry):
+        _fetch(delta, &ahead)
+        if type(<object>name) is not bytes or type(<object>entry) is not Entry:
             raise TypeError(
                 "a delta holds Entry objects by bytes, not a "
-                f"{type(entry).__name__} by a {type(key_bytes).__name__}"
+                f"{type(<object>entry).__name__} by a {type(<object>name).__name__}"
             )
     return 0
+
+
+cdef inline void _fetch(dict delta, Py_ssize_t *ahead) noexcept:
+    # Half of a large merge's time is waiting for memory, entry by entry.
+    cdef PyObject *name
+    cdef PyObject *entry
+    if PyDict_Next(delta, ahead, &name, &entry):
+        bp_prefetch(name)
+        bp_prefetch(entry)
 
 
 cdef Entry _new_entry(object key, Timestamp stamp, str node, object value):

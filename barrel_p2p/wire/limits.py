@@ -10,6 +10,10 @@ from typing import Final
 
 __all__ = [
     "ATOM_CACHE_SLOTS",
+    "DELTA_BYTES_MAX",
+    "DELTA_CHUNK_BYTES",
+    "DELTA_ENTRIES_MAX",
+    "DELTA_NODES_MAX",
     "FRAME_BYTES_MAX",
     "FRAME_BYTES_MAX_PREAUTH",
     "INT_BITS_MAX",
@@ -71,3 +75,15 @@ STR_CACHE_SLOTS: Final = 1_024
 
 ATOM_CACHE_SLOTS: Final = 256
 """The same for atoms."""
+
+DELTA_BYTES_MAX: Final = 1 << 20
+"""Bytes of one encoded delta, and so of the greatest entry of a replicated map."""
+
+DELTA_CHUNK_BYTES: Final = 64 << 10
+"""Bytes from which a sender begins another delta. Only a single entry may be longer."""
+
+DELTA_ENTRIES_MAX: Final = 16_384
+"""Entries of one encoded delta."""
+
+DELTA_NODES_MAX: Final = 255
+"""Names of writers in one encoded delta."""

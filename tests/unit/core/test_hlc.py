@@ -220,3 +220,16 @@ def test_a_stamp_that_does_not_fit_a_fence_is_refused(
 def test_a_clock_without_a_name_does_not_pack() -> None:
     with pytest.raises(InvalidValue, match="without a node name"):
         HLC().pack(Timestamp(FENCE_EPOCH_MS, 0))
+
+
+@pytest.mark.parametrize(("beyond_ms", "counter"), [(0, 8_190), (0, 8_191), (1, 0)])
+def test_the_drift_limit_is_what_update_takes(beyond_ms: int, counter: int) -> None:
+    clock = HLC(HandClock(1_000), max_drift_ms=5)
+    limit_ms = clock.drift_limit_ms()
+    assert limit_ms == 1_005
+    stamp = Timestamp(limit_ms + beyond_ms, counter)
+    if (beyond_ms, counter) == (0, 8_190):
+        assert clock.update(stamp) > stamp
+    else:
+        with pytest.raises(ClockDrift):
+            clock.update(stamp)
