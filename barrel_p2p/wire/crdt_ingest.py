@@ -339,6 +339,9 @@ def _decode_row(row: object, nodes: list[str | None]) -> Entry:
     if type(row) is not tuple or len(row) not in (_TOMBSTONE_FIELDS, _VALUE_FIELDS):
         raise _Refused(Refusal.FORM)
     key, wall_ms, counter, index = row[:_TOMBSTONE_FIELDS]
+    # Timestamp() itself takes None for a zero.
+    if wall_ms is None or counter is None:
+        raise _Refused(Refusal.STAMP)
     try:
         stamp = Timestamp(wall_ms, counter)
     except InvalidValue:
