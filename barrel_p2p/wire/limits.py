@@ -82,8 +82,8 @@ DELTA_BYTES_MAX: Final = 1 << 20
 DELTA_CHUNK_BYTES: Final = 64 << 10
 """Bytes from which a sender begins another delta. Only a single entry may be longer."""
 
-DELTA_ENTRIES_MAX: Final = 16_384
-"""Entries of one encoded delta."""
+DELTA_ENTRIES_MAX: Final = 4_096
+"""Entries of one encoded delta, which are looked at one by one: some 10 ms in all."""
 
 DELTA_NODES_MAX: Final = 255
 """Names of writers in one encoded delta."""

@@ -254,7 +254,7 @@ def test_a_delta_holds_so_many_and_no_more(excess: str) -> None:
     names = [f"n{i}@h" for i in range(DELTA_NODES_MAX + (excess == "names"))]
     count = DELTA_ENTRIES_MAX + (excess == "entries")
     rows = [(i, NOW_MS, 0, 0, 0) for i in range(count)]
-    with pytest.raises(WireError, match="DELTA_NODES_MAX=255, DELTA_ENTRIES_MAX=16384"):
+    with pytest.raises(WireError, match="DELTA_NODES_MAX=255, DELTA_ENTRIES_MAX=4096"):
         decode_delta(encode((tuple(names), rows)))
 
 
