@@ -1,11 +1,12 @@
-"""What all parts of the machine share: the views, requests under way, and how a link
-begins and ends.
+"""What all parts of the machine share: the views, requests under way, how links change.
 
 A link is told to the other side by an accepting reply or by DISCONNECT, and control
 frames arrive in order, so each side's last word decides. Hence two rules. Whoever gives
 up a request that may still be accepted says DISCONNECT, and whoever says that gives up
 its request: the reply counts for nothing. A request that was sent stays until its reply
-comes, even if the other side's own request has made the link meanwhile. Every way into the active view is ``activate``, every way out ``deactivate``.
+comes, even if the other side's own request has made the link meanwhile.
+
+Every way into the active view is ``activate``, every way out ``deactivate``.
 """
 
 from __future__ import annotations
