@@ -385,7 +385,7 @@ class Plumtree:
         for i in unknown:
             message_id = ids[i * ID_BYTES : (i + 1) * ID_BYTES]
             missing.announced(message_id, peer, hops[i], now_ms)
-            if message.owed and missing.asked_now(message_id, now_ms):
+            if message.owed and missing.asked_now(message_id, peer, now_ms):
                 asked.append(message_id)
         if asked:
             self._graft(peer, asked, effects)

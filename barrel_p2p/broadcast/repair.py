@@ -117,8 +117,8 @@ class Missing:
                 break
             self._firsts.popleft()
 
-    def asked_now(self, message_id: bytes, now_ms: int) -> bool:
-        """Ask for it at once; returns whether that is due and was not done before.
+    def asked_now(self, message_id: bytes, peer: str, now_ms: int) -> bool:
+        """Ask ``peer`` at once; returns whether nobody was asked for it before.
 
         The answer has ``first_ms``: it comes from somebody whose queue was full.
         """
@@ -126,6 +126,8 @@ class Missing:
         if wanted is None or wanted.tries > 0:
             return False
         wanted.tries = 1
+        if peer in wanted.announcers:
+            wanted.turn = wanted.announcers.index(peer) + 1
         wanted.due_ms = now_ms + self._first_ms
         self._firsts.append((wanted.due_ms, message_id))
         return True

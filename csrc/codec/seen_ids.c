@@ -203,8 +203,12 @@ bp_seen_expire(bp_seen_ids_t *t, int64_t now_ms, uint32_t limit)
         drop_oldest(t);
         dropped++;
     }
-    if (dropped > 0 && t->ring_size > RING_MIN && t->count < t->ring_size / SHRINK_BELOW) {
-        (void)resize(t, t->ring_size / 2); /* Without memory for it, it stays as it is. */
+    uint32_t enough = t->ring_size;
+    while (enough > RING_MIN && t->count < enough / SHRINK_BELOW) {
+        enough /= 2;
+    }
+    if (enough < t->ring_size) {
+        (void)resize(t, enough); /* Without memory for it, it stays as it is. */
     }
     return dropped;
 }
