@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from barrel_p2p.broadcast.machine import (
     BroadcastMessage,
@@ -52,18 +52,6 @@ _TURNS: Final = 64
 """Broadcasts after which other tasks get a turn, even where nobody has to wait."""
 
 type Listener = Callable[[Delivery], None]
-
-
-class _GossipPeer(Peer, Protocol):
-    """A channel that says whether gossip queues up."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def gossip_blocked(self) -> bool: ...
-
-    async def wait_gossip(self) -> None: ...
 
 
 class Broadcast:
@@ -246,20 +234,17 @@ class Broadcast:
         if message is not last:
             kind, body = encode(cast("Message", message))
             self._encoded = (message, kind, body)
-        channel = cast("_GossipPeer", peer)
-        channel.send_gossip(kind, body)
-        if not channel.gossip_blocked or self._closed:
-            return
-        if channel.name not in self._full:
-            self._await_room(channel)
+        peer.send_gossip(kind, body)
+        if peer.gossip_blocked and peer.name not in self._full and not self._closed:
+            self._await_room(peer)
 
-    def _await_room(self, peer: _GossipPeer) -> None:
+    def _await_room(self, peer: Peer) -> None:
         name = peer.name
         self._full[name] = self._loop.create_task(self._wait_for_room(peer))
         self._waited[name] = self._loop.call_later(PATIENCE_S, self._stop_waiting, name)
         self._runner.feed(Congested(name))
 
-    async def _wait_for_room(self, peer: _GossipPeer) -> None:
+    async def _wait_for_room(self, peer: Peer) -> None:
         # When the channel has ended there is nobody to wait for either.
         with contextlib.suppress(BarrelError):
             await peer.wait_gossip()

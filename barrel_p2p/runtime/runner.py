@@ -44,6 +44,20 @@ _log = logging.getLogger("barrel_p2p.runtime")
 class Peer(Protocol):
     """A channel, as far as protocol rooms need it."""
 
+    @property
+    def name(self) -> str:
+        """The node at its other end."""
+        ...
+
+    @property
+    def gossip_blocked(self) -> bool:
+        """Whether gossip queues up; it is still taken."""
+        ...
+
+    async def wait_gossip(self) -> None:
+        """Wait until it does not; raises when the channel has ended."""
+        ...
+
     def send_control(self, kind: int, body: bytes) -> None:
         """Queue a frame ahead of all others; ``NotConnected`` or ``Busy``."""
         ...
