@@ -18,9 +18,10 @@ from barrel_p2p.carrier.complaints import Complaints
 from barrel_p2p.carrier.dispatcher import Dispatcher
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.core.clock import Clock
+from barrel_p2p.core.events import Event
 from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.inputs import Received
-from barrel_p2p.core.members import MemberEvent, MemberGone
+from barrel_p2p.core.members import MemberGone
 from barrel_p2p.core.ormap import Delta, OrMap
 from barrel_p2p.core.peers import NodeDown, NodeUp, PeerDown, PeerUp
 from barrel_p2p.core.rng import Rng
@@ -315,11 +316,15 @@ class Replicas:
         """The replicas that run here, in the order in which they were started."""
         return list(self._callbacks)
 
-    def peer_changed(self, event: PeerUp | PeerDown | NodeUp | NodeDown) -> None:
-        """Hear of neighbours and of channels; nobody's data goes because of it."""
-        self._runner.feed(event)
+    def peer_changed(self, event: Event) -> None:
+        """Take PeerUp, PeerDown, NodeUp or NodeDown; other events mean nothing.
 
-    def member_changed(self, event: MemberEvent) -> None:
+        Nobody's data goes because of any.
+        """
+        if isinstance(event, PeerUp | PeerDown | NodeUp | NodeDown):
+            self._runner.feed(event)
+
+    def member_changed(self, event: Event) -> None:
         """Hear of members; one that is gone is told to every owner."""
         if isinstance(event, MemberGone):
             for callbacks in list(self._callbacks.values()):

@@ -23,10 +23,12 @@ __all__ = [
     "REPLICA_NAME_BYTES_MAX",
     "ROUNDS_PER_PEER_MAX",
     "ROUNDS_PER_REPLICA_MAX",
+    "ROUND_CHUNKS_MAX",
     "ROUND_IDLE_MS",
     "SECOND_ASKER_MS",
     "SPREAD_AGE_MS",
     "SPREAD_MS",
+    "STORE_ENTRIES_MAX",
     "SYNC_RETRIES_MAX",
     "SYNC_RETRY_MS",
 ]
@@ -72,6 +74,13 @@ ANSWER_BURST_MAX: Final = 8
 
 RATED_MAX: Final = 8_192
 """Pairs of peer and replica whose requests are counted; the oldest is forgotten."""
+
+ROUND_CHUNKS_MAX: Final = 65_536
+"""Chunks in one half of a round, 4 GiB; more break a rule."""
+
+STORE_ENTRIES_MAX: Final = 1 << 20
+"""Keys, removed ones included, up to which a ``ReplicatedStore`` takes those of other
+nodes, unless its owner says otherwise."""
 
 SYNC_RETRY_MS: Final = 500
 """Before asking again a peer that was busy or silent, and up to as much at random."""

@@ -380,6 +380,9 @@ class ReplicaMachine:
         if peer == self._node or peer in self._peers:
             return
         self._peers[peer] = None
+        self._greet(peer, out)
+
+    def _greet(self, peer: str, out: list[Effect]) -> None:
         if self._node < peer:
             for name in self._replicas:
                 self.rounds.want(peer, name, out)
@@ -392,15 +395,22 @@ class ReplicaMachine:
         if peer in self._peers:
             del self._peers[peer]
             out.append(CancelTimer((_SECOND, peer)))
-            for state in self._replicas.values():
-                state.synced_ms.pop(peer, None)
+            self._forget_sync(peer)
 
     def _on_node_up(self, event: NodeUp, now_ms: int, out: list[Effect]) -> None:
-        # Another channel than before: nothing that was under way can go on.
+        # Another channel than before: nothing that was under way can go on, and what
+        # the old one lost is lost, also to a neighbour that stayed one.
         self.rounds.forget_peer(event.node, out)
+        if event.node in self._peers:
+            self._forget_sync(event.node)
+            self._greet(event.node, out)
 
     def _on_node_down(self, event: NodeDown, now_ms: int, out: list[Effect]) -> None:
         self.rounds.forget_peer(event.node, out)
+
+    def _forget_sync(self, peer: str) -> None:
+        for state in self._replicas.values():
+            state.synced_ms.pop(peer, None)
 
     def _on_second(self, peer: str, now_ms: int, out: list[Effect]) -> None:
         if peer not in self._peers:

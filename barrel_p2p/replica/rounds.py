@@ -8,8 +8,8 @@ memory that grows with the store, on either side.
 A round that loses a frame converges less and harms nothing: digests are compared anew
 in the next.
 
-Bounded by ``ROUNDS_PER_PEER_MAX``, ``ROUNDS_PER_REPLICA_MAX`` and ``RATED_MAX``, and in
-time by ``ROUND_IDLE_MS``.
+Bounded by ``ROUNDS_PER_PEER_MAX``, ``ROUNDS_PER_REPLICA_MAX``, ``ROUND_CHUNKS_MAX`` and
+``RATED_MAX``, and in time by ``ROUND_IDLE_MS``.
 
 Source: docs/reference/wire.md, "Replicas".
 """
@@ -26,6 +26,7 @@ from barrel_p2p.core.rng import Rng
 from barrel_p2p.errors import WireError
 from barrel_p2p.replica.limits import (
     CHUNK_BYTES_MAX,
+    ROUND_CHUNKS_MAX,
     ROUND_IDLE_MS,
     ROUNDS_PER_PEER_MAX,
     ROUNDS_PER_REPLICA_MAX,
@@ -400,12 +401,14 @@ class Rounds:
         if half is None:
             self.stats.strayed += 1  # Nobody asked, so nobody reads it.
             return
+        half.chunks += 1
         try:
+            if half.chunks > ROUND_CHUNKS_MAX:
+                raise WireError(f"more than {ROUND_CHUNKS_MAX} chunks in a round")
             accepted = decode_delta(chunk.entries)
         except WireError:
             out.append(HangUp(peer, "protocol_error"))
             return
-        half.chunks += 1
         self.stats.chunks_received += 1
         self.stats.entries_refused += sum(accepted.refused.values())
         out.append(Publish(MergeSnapshot(replica, accepted.delta, peer)))

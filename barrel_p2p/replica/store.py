@@ -3,6 +3,8 @@
 Registry and maps say what a value looks like and who may write it, and hear what has
 changed. All that comes in passes ``wire.crdt_ingest``.
 
+Bounded by ``STORE_ENTRIES_MAX``.
+
 Source: Barrel P2P documentation, "The replicated substrate", "Wire safety".
 """
 
@@ -14,7 +16,7 @@ from typing import Any, Literal, final
 from barrel_p2p.core.clock import SystemClock, WallClock
 from barrel_p2p.core.ormap import Change, Delta, OrMap
 from barrel_p2p.errors import InvalidValue
-from barrel_p2p.replica.limits import SPREAD_AGE_MS
+from barrel_p2p.replica.limits import SPREAD_AGE_MS, STORE_ENTRIES_MAX
 from barrel_p2p.wire.crdt_ingest import (
     Accepted,
     Leaf,
@@ -51,12 +53,16 @@ class ReplicatedStore:
         refuse_forgotten: Refuse the values that ``returned`` counts. No removed key
             comes back then; but of two halves that were apart for longer than the
             horizon, neither takes what the other wrote before it.
+        entries_max: How many keys, removed ones included, the map may come to hold by
+            what other nodes send.
         clock: The time of day.
 
     Attributes:
         entries: The map.
         refused: How many entries were not taken, by reason.
         expired: Tombstones that came after they were forgotten here; nobody needs them.
+        overflowed: New keys that were not taken for want of room. Replicas of which
+            one is full are not alike.
         returned: Values from before the horizon that were new here: perhaps a late
             node's, perhaps removed so long ago that nobody remembers.
     """
@@ -71,11 +77,13 @@ class ReplicatedStore:
         on_node_gone: Callable[[str], None] | None = None,
         anti_entropy: bool = True,
         refuse_forgotten: bool = False,
+        entries_max: int = STORE_ENTRIES_MAX,
         clock: WallClock | None = None,
     ) -> None:
         self.entries = entries
         self.refused: dict[Refusal, int] = {}
         self.expired = 0
+        self.overflowed = 0
         self.returned = 0
         self._leaf = leaf
         self._may_write = may_write
@@ -83,6 +91,7 @@ class ReplicatedStore:
         self._on_node_gone = on_node_gone
         self._anti_entropy = anti_entropy
         self._refuse_forgotten = refuse_forgotten
+        self._entries_max = entries_max
         self._clock = clock or SystemClock()
 
     def replica_merge_delta(self, name: str, delta: Mapping[Any, Any]) -> None:
@@ -159,6 +168,9 @@ class ReplicatedStore:
         )
         if horizon_ms:
             accepted = self._without_expired(accepted)
+        room = self._entries_max - len(entries) - entries.tombstones
+        if len(accepted.delta) > room:
+            accepted = self._fitting(accepted, room)
         done = ingest(entries, accepted, refuse_forgotten=self._refuse_forgotten)
         for reason, count in done.refused.items():
             self.refused[reason] = self.refused.get(reason, 0) + count
@@ -180,6 +192,17 @@ class ReplicatedStore:
                 self.expired += 1
             else:
                 kept[key] = entry
+        return Accepted(kept, accepted.refused)
+
+    def _fitting(self, accepted: Accepted, room: int) -> Accepted:
+        kept = {}
+        for key, entry in accepted.delta.items():
+            if self.entries.entry(entry.key) is None:
+                if room <= 0:
+                    self.overflowed += 1
+                    continue
+                room -= 1
+            kept[key] = entry
         return Accepted(kept, accepted.refused)
 
     def _tell(self, changes: list[Change], source: Source) -> None:
