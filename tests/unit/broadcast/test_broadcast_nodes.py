@@ -212,3 +212,14 @@ async def test_everyone_broadcasts_at_once_and_nothing_is_lost() -> None:
         await eventually(lambda: all(len(n.heard) == 4 * count for n in nodes))
         wanted = {b"%d %d" % (i, k) for i in range(4) for k in range(count)}
         assert all(set(node.payloads) == wanted for node in nodes)
+
+
+async def test_a_marker_after_a_burst_reaches_all_five_nodes() -> None:
+    """SOK-01."""
+    async with mesh(5) as nodes:
+        for i in range(40):
+            await nodes[i % 5].broadcast.broadcast(TOPIC, b"burst %d" % i)
+        await nodes[0].broadcast.broadcast(TOPIC, b"marker")
+        async with asyncio.timeout(15):
+            await eventually(lambda: all(b"marker" in n.payloads for n in nodes))
+        await eventually(lambda: all(len(n.heard) == 41 for n in nodes))
