@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from barrel_p2p.carrier.dialer import ConnectOptions
-from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.core.members import (
+    MemberDead,
+    MemberGone,
+    MemberSuspected,
+    MemberUp,
+)
+from barrel_p2p.core.peers import Joined, Left, NodeDown, NodeUp, PeerDown, PeerUp
+from barrel_p2p.node.cluster import Broadcasted
 from barrel_p2p.node.node import Node, NodeStats
 from barrel_p2p.node.run import current_node, run, self_pid
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
@@ -22,6 +29,7 @@ from barrel_p2p.runtime.verbs import call, cast
 
 __all__ = [
     "NO_REPLY",
+    "Broadcasted",
     "Call",
     "Cast",
     "Child",
@@ -30,11 +38,19 @@ __all__ = [
     "DynamicSupervisor",
     "EventStream",
     "GenServer",
+    "Joined",
     "Lagged",
+    "Left",
+    "MemberDead",
+    "MemberGone",
+    "MemberSuspected",
+    "MemberUp",
     "Node",
     "NodeDown",
     "NodeStats",
     "NodeUp",
+    "PeerDown",
+    "PeerUp",
     "Process",
     "ProcessExit",
     "Supervisor",

@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from barrel_p2p.auth.certs import CertificateFiles, ensure_certificate
+from barrel_p2p.auth.certs import ensure_certificate
 from barrel_p2p.auth.cookie import cookie_key
-from barrel_p2p.auth.identity import KeyPair, ensure_key_pair
+from barrel_p2p.auth.identity import ensure_key_pair
 from barrel_p2p.auth.machine import LocalNode
 from barrel_p2p.auth.policy import CookieOnly, mode_chooser
 from barrel_p2p.auth.trust import TrustStore
@@ -30,10 +29,8 @@ from barrel_p2p.carrier.inbound import FrameSink
 from barrel_p2p.carrier.reset_seed import ensure_reset_seed
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.carrier.session import DATA_STREAMS_MAX, Session
-from barrel_p2p.config import Config
-from barrel_p2p.core.clock import Clock
 from barrel_p2p.core.hlc import HLC
-from barrel_p2p.core.names import Address, NodeReference
+from barrel_p2p.core.names import NodeReference
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.discovery.advertise import advertised_address
 from barrel_p2p.discovery.chain import Chain
@@ -43,27 +40,24 @@ from barrel_p2p.errors import ConfigError, PeerUnreachable
 from barrel_p2p.node.control import open_control
 from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
+from barrel_p2p.node.overlay import overlay
+from barrel_p2p.node.parts import Parts, Stage
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime import rpc
 from barrel_p2p.runtime.calls import fault_of
 from barrel_p2p.runtime.processes import Processes
+from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Line, Switch
 from barrel_p2p.runtime.typed import lift, lower
 from barrel_p2p.wire.kinds import Kind
 
 __all__ = [
-    "DRAIN_S",
     "PROTOCOL_MAX",
     "PROTOCOL_MIN",
     "SEND_HIGH",
     "SEND_LOW",
     "STAGES",
-    "Parts",
-    "Stage",
 ]
-
-DRAIN_S: Final = 5.0
-"""Seconds that stopping may take unless it is told otherwise."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
@@ -75,48 +69,6 @@ SEND_LOW: Final = 64 * 1024
 the processor's cache before it is sent: 8 streams of 1 MiB each carry a third less."""
 
 _log = logging.getLogger("barrel_p2p.node")
-
-
-@dataclass
-class Parts:
-    """What the stages make of a configuration. Each field is set by the stage it is of.
-
-    Args:
-        name: The node's name.
-        config: What it was told.
-        clock: Both kinds of time.
-        node: What processes see as their node.
-        hidden: It publishes nothing and takes no commands.
-        stop_by: The loop's time by which peers and processes are no longer waited for.
-    """
-
-    name: str
-    config: Config
-    clock: Clock
-    node: Any
-    hidden: bool = False
-    stop_by: float | None = None
-
-    directory: DataDir = None  # type: ignore[assignment]
-    key_pair: KeyPair = None  # type: ignore[assignment]
-    trust: TrustStore = None  # type: ignore[assignment]
-    certificate: CertificateFiles = None  # type: ignore[assignment]
-    hlc: HLC = None  # type: ignore[assignment]
-    endpoint: Endpoint = None  # type: ignore[assignment]
-    address: Address = None  # type: ignore[assignment]
-    switch: Switch = None  # type: ignore[assignment]
-    processes: Processes = None  # type: ignore[assignment]
-    chain: Chain = None  # type: ignore[assignment]
-    channels: Channels = None  # type: ignore[assignment]
-
-    def left(self) -> float:
-        """Seconds that are left to wait for peers or processes, while stopping."""
-        if self.stop_by is None:
-            return DRAIN_S
-        return max(self.stop_by - asyncio.get_running_loop().time(), 0.0)
-
-
-type Stage = Callable[[Parts], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
@@ -192,10 +144,13 @@ async def messages(parts: Parts) -> AsyncIterator[None]:
     switch.lift = lift
     switch.on_slow = _slow_warning(parts)
     parts.processes = Processes(switch, node=parts.node)
+    parts.events = Subscriptions(switch)
     parts.endpoint.pump.set_after_dispatch(switch.resume)
     try:
         yield
     finally:
+        for told in (parts.events, *parts.topics.values()):
+            told.close()
         switch.close()
 
 
@@ -301,6 +256,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     messages,
     channels,
     processes,
+    overlay,
     discovery,
     control,
 )
@@ -400,7 +356,7 @@ def _node_changed(parts: Parts, event: NodeUp | NodeDown) -> None:
                 ),
             )
         parts.processes.node_lost(event.node, event.reason)
-    parts.node.node_changed(event)
+    parts.events.tell(event)
 
 
 def _slow_warning(parts: Parts) -> Callable[[Any, int], None]:

@@ -25,14 +25,14 @@ from barrel_p2p.core.names import (
     default_node_name,
     node_name,
 )
-from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.core.terms import Pid, Ref
 from barrel_p2p.errors import BarrelError, Conflict, NotStarted
-from barrel_p2p.node.boot import DRAIN_S, STAGES, Parts
+from barrel_p2p.node.boot import STAGES
+from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.notify import notify
+from barrel_p2p.node.parts import DRAIN_S, Parts
 from barrel_p2p.quic.engine import EngineStats
 from barrel_p2p.runtime import addresses, proxy, rpc, server
-from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.processes import Processes, ProcessFunction
 from barrel_p2p.runtime.server import GenServer
@@ -62,7 +62,7 @@ class NodeStats:
     engine: EngineStats
 
 
-class Node:
+class Node(ClusterNode):
     """One node of a cluster: a UDP port, keys, channels, processes.
 
     ``async with Node(...)`` starts and stops it. It belongs to the event loop it was
@@ -104,7 +104,6 @@ class Node:
         self._stack: AsyncExitStack | None = None
         self._pid = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._streams: set[EventStream[NodeUp | NodeDown]] = set()
         self._stopped: asyncio.Future[None] | None = None
         self._stop_asked: asyncio.Event | None = None
 
@@ -155,8 +154,6 @@ class Node:
             await stack.aclose()
         finally:
             self._parts = self._stack = None
-            for stream in list(self._streams):
-                stream.close()
             self._stopped.set_result(None)
             self._stopped = None
             if self._stop_asked is not None:
@@ -269,12 +266,6 @@ class Node:
         channel = await self._channels().connect(ref, timeout=timeout)
         return channel.name
 
-    async def join(
-        self, contact_node: NodeRef, *, timeout: float | None = 10.0
-    ) -> None:
-        """Become part of the cluster of ``contact_node``. Raises as ``connect``."""
-        await self.connect(contact_node, timeout=timeout)
-
     async def diagnose(
         self, ref: NodeRef, *, timeout: float | None = 10.0
     ) -> ConnectReport:
@@ -313,25 +304,6 @@ class Node:
     def nodes(self) -> list[str]:
         """Nodes with an open channel, as Erlang's ``nodes/0``, sorted."""
         return sorted(self._channels().nodes())
-
-    def events(self, *, maxsize: int = 1_024) -> EventStream[NodeUp | NodeDown]:
-        """``NodeUp`` and ``NodeDown`` from now on.
-
-        Args:
-            maxsize: Events that may wait; when there are more, the oldest go and
-                ``Lagged`` says how many.
-        """
-        self._running()
-        stream: EventStream[NodeUp | NodeDown] = EventStream(
-            self._streams.discard, maxsize=maxsize
-        )
-        self._streams.add(stream)
-        return stream
-
-    def node_changed(self, event: NodeUp | NodeDown) -> None:
-        """Tell the readers of ``events``. For the boot order."""
-        for stream in self._streams:
-            stream.put(event)
 
     def set_connect_options(self, node: NodeRef, options: ConnectOptions) -> None:
         """Dial ``node`` with ``options``, once; for instance through a relay."""

@@ -1,0 +1,223 @@
+"""What a node does as part of a cluster: join, leave, look around, broadcast."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
+
+from barrel_p2p.broadcast.messages import Delivery
+from barrel_p2p.core.events import Event
+from barrel_p2p.core.terms import Pid
+from barrel_p2p.errors import Conflict
+from barrel_p2p.node.run import self_pid
+from barrel_p2p.runtime.event_stream import EventStream
+from barrel_p2p.runtime.subscriptions import Subscriptions
+from barrel_p2p.runtime.typed import lift, lower
+from barrel_p2p.wire.terms import decode, encode
+
+if TYPE_CHECKING:
+    from barrel_p2p.core.names import Address, HasAddress, NodeReference
+    from barrel_p2p.node.parts import Parts
+
+__all__ = ["Broadcasted", "ClusterNode"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Broadcasted(Event):
+    """A broadcast has reached this node.
+
+    Args:
+        topic: Whom it is for.
+        payload: What was broadcast.
+        message_id: The same on every node.
+        own: Whether it began here.
+    """
+
+    topic: str
+    payload: Any
+    message_id: bytes
+    own: bool
+
+
+class ClusterNode(ABC):
+    """The part of ``Node`` that is about its cluster."""
+
+    name: str
+    hidden: bool
+
+    @abstractmethod
+    def _running(self) -> Parts:
+        """What the node is made of; NotStarted if it does not run."""
+
+    # ---- membership
+
+    async def join(
+        self,
+        contact_node: str | Address | NodeReference | HasAddress,
+        *,
+        timeout: float | None = 10.0,
+    ) -> None:
+        """Become part of the cluster of ``contact_node``, also after ``leave``.
+
+        Args:
+            contact_node: As for ``connect``. It is contacted again when need be.
+            timeout: Seconds.
+
+        Raises:
+            Conflict: It is this node, or blocked here, or this node is hidden.
+            PeerUnreachable, AuthError, VersionMismatch: As for ``connect``.
+            CallTimeout: No node of the cluster took this one in.
+
+        Guarantee:
+            When it returns, this node has a peer and is one.
+        """
+        await self._overlay().membership.join(contact_node, timeout=timeout)
+
+    async def leave(self) -> None:
+        """Leave the cluster, and stay out until the next ``join``. Channels stay."""
+        parts = self._overlay()
+        parts.members.leave()
+        await parts.membership.leave()
+
+    def active_view(self) -> list[str]:
+        """The peers: neighbours that gossip goes to. Each has this node as a peer."""
+        return self._overlay().membership.active_view()
+
+    def passive_view(self) -> list[str]:
+        """Nodes that may become peers when one is lost."""
+        return self._overlay().membership.passive_view()
+
+    def members(self) -> list[str]:
+        """All nodes of the cluster that are not dead, this one included, sorted."""
+        return self._overlay().members.alive()
+
+    def block_peers(self, nodes: Iterable[str]) -> None:
+        """Keep ``nodes`` out of both views; for tests of partitions.
+
+        Raises:
+            InvalidValue: One is no node name.
+        """
+        self._overlay().membership.block_peers(nodes)
+
+    def unblock_peers(self, nodes: Iterable[str] | None = None) -> None:
+        """Let ``nodes``, or all, in again."""
+        self._overlay().membership.unblock_peers(nodes)
+
+    def churn_stats(self) -> tuple[int, int]:
+        """Peers that came and that went in the current ``churn_window_ms``."""
+        return self._overlay().membership.churn_stats()
+
+    # ---- events
+
+    async def subscribe(self, pid: Pid | None = None) -> None:
+        """Send ``PeerUp``, ``PeerDown``, ``Joined``, ``Left`` and what happens to
+        members and channels to a process. Twice is once.
+
+        Args:
+            pid: A process of this node; None is the one that asks.
+
+        Raises:
+            InvalidValue: It is of another node.
+            NoProc: There is no such process.
+        """
+        self._running().events.add(pid or self_pid())
+
+    async def unsubscribe(self, pid: Pid | None = None) -> None:
+        """Send them no more. Idempotent."""
+        self._running().events.remove(pid or self_pid())
+
+    def events(self, *, maxsize: int = 1_024) -> EventStream[Any]:
+        """What happens to peers, members and channels, from now on.
+
+        ``PeerUp``, ``PeerDown``, ``Joined``, ``Left``; ``MemberUp``,
+        ``MemberSuspected``, ``MemberDead``, ``MemberGone``; ``NodeUp``, ``NodeDown``.
+
+        Args:
+            maxsize: Events that may wait; when there are more, the oldest go and
+                ``Lagged`` says how many.
+        """
+        return self._running().events.stream(maxsize)
+
+    # ---- broadcast
+
+    async def broadcast(
+        self, topic: str, payload: object, *, msg_id: bytes | None = None
+    ) -> bytes:
+        """Tell every node of the cluster, this one included.
+
+        Args:
+            topic: 1 to 255 bytes in UTF-8.
+            payload: Any term, or a typed message.
+            msg_id: 16 bytes; None draws them. A second broadcast of one id is dropped.
+
+        Returns:
+            The id.
+
+        Raises:
+            InvalidValue: The topic or the payload is too large.
+            NotEncodable: ``payload`` has no form on the wire.
+
+        Guarantee:
+            Waits while the way to a peer is full. Each node that stays connected gets
+            it once, in no order with other broadcasts.
+        """
+        body = encode(lower(payload))
+        return await self._overlay().broadcast.broadcast(topic, body, message_id=msg_id)
+
+    def broadcasts(
+        self, topic: str, *, maxsize: int = 1_024
+    ) -> EventStream[Broadcasted]:
+        """The broadcasts of a topic, from now on; this node's own, too."""
+        return self._topic(topic).stream(maxsize)
+
+    async def subscribe_broadcasts(self, topic: str, pid: Pid | None = None) -> None:
+        """Send the broadcasts of a topic to a process, as ``Broadcasted``.
+
+        Raises:
+            InvalidValue: ``pid`` is of another node.
+            NoProc: There is no such process.
+        """
+        self._topic(topic).add(pid or self_pid())
+
+    async def unsubscribe_broadcasts(self, topic: str, pid: Pid | None = None) -> None:
+        """Send them no more. Idempotent."""
+        found = self._running().topics.get(topic)
+        if found is not None:
+            found.remove(pid or self_pid())
+
+    def broadcast_stats(self) -> dict[str, int]:
+        """What the broadcast tree looks like and what it did, by documented names."""
+        return self._overlay().broadcast.stats()
+
+    # ---- inside
+
+    def _overlay(self) -> Parts:
+        parts = self._running()
+        if parts.membership is None:
+            raise Conflict(
+                f"{self.name} is hidden and no part of a cluster",
+                hint="start the node without hidden=True",
+            )
+        return parts
+
+    def _topic(self, topic: str) -> Subscriptions:
+        parts = self._overlay()
+        found = parts.topics.get(topic)
+        if found is None:
+            found = parts.topics[topic] = Subscriptions(parts.switch)
+            subscribers = found
+
+            def hear(delivery: Delivery) -> None:
+                if len(subscribers):
+                    payload = lift(decode(delivery.payload), self.name)
+                    subscribers.tell(
+                        Broadcasted(
+                            delivery.topic, payload, delivery.message_id, delivery.own
+                        )
+                    )
+
+            parts.broadcast.subscribe(topic, hear)
+        return found
