@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
@@ -136,6 +137,7 @@ class Side:
         self.result: Admitted | Refused | None = None
         self.asked: AskWanted | None = None
         self.answer: Event | None = Wanted()
+        self.pinned: Callable[[str], object] = lambda name: None
         self.machine = Handshake(
             role,
             party.local(),
@@ -205,6 +207,7 @@ class Side:
             self.party.trust.pin(name, key)
         except BarrelError as error:
             return PinFailed(error)
+        self.pinned(name)
         return PinStored()
 
 

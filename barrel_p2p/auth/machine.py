@@ -238,7 +238,7 @@ class Handshake:
             case Unwanted(code, text):
                 return self._refuse(_Fault(code, text))
             case PinStored():
-                return self._confirm() if self._next is _Next.PIN else []
+                return self._pinned() if self._next is _Next.PIN else []
             case PinFailed(error):
                 return self._refuse(_pin_fault(error))
             case _:
@@ -339,6 +339,12 @@ class Handshake:
             self._next = _Next.PIN
             return [StorePin(peer.name, peer.key)]
         return self._confirm()
+
+    def _pinned(self) -> list[Effect]:
+        assert self._their_hello is not None
+        # Storing takes a while, and the peer may have been revoked meanwhile.
+        fault = self._trust_fault(self._their_hello)
+        return self._confirm() if fault is None else self._refuse(fault)
 
     def _confirm(self) -> list[Effect]:
         assert self._peer is not None

@@ -124,16 +124,24 @@ class TrustStore:
         """
         self._pin_if_new(node_name(name), key, "tofu")
 
+    def is_due(self, name: str) -> bool:
+        """Whether ``seen`` would write: not if it did within the last hour."""
+        pinned = self._pins.get(name)
+        if pinned is None:
+            return False
+        return abs(self._clock.wall_ms() - pinned.last_seen) >= LAST_SEEN_STEP_MS
+
     def seen(self, name: str) -> None:
-        """Note that ``name`` was admitted now, unless it was within the last hour."""
+        """Note that ``name`` was admitted now, if ``is_due`` says so.
+
+        It syncs the disk, which is nothing for the thread of a loop.
+        """
         with self._writing:
-            pinned = self._pins.get(name)
-            if pinned is None:
+            if not self.is_due(name):
                 return
             now_ms = self._clock.wall_ms()
-            if abs(now_ms - pinned.last_seen) < LAST_SEEN_STEP_MS:
-                return
-            self._pins[name] = renewed = replace(pinned, last_seen=now_ms)
+            renewed = replace(self._pins[name], last_seen=now_ms)
+            self._pins[name] = renewed
             try:
                 self._pin_files.write_metadata(renewed)
             except StorageError as error:

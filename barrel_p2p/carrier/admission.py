@@ -1,8 +1,10 @@
 """Who may come in: the handshake, run on the auth streams of one connection.
 
 The machine in ``auth.machine`` decides; this carries its messages, keeps its deadline
-and stores its pins. All happens inside the callback that brought the bytes, so there is
-no moment at which the peer was told OK and the streams that follow are not expected.
+and has its pins stored, in a thread: a disk takes longer to sync than a loop has. All
+else happens inside the callback that brought the bytes, or that tells of the pin, so
+there is no moment at which the peer was told OK and the streams that follow are not
+expected.
 
 A stranger gets ``AUTH_BYTES_MAX`` bytes, one stream and one deadline for all of it.
 
@@ -154,6 +156,7 @@ class Admission[T]:
         connection.sink = sink
         connection.frame_bytes_max = AUTH_BYTES_MAX
         connection.on_closed = self._connection_closed
+        self._pinning: asyncio.Task[None] | None = None
         self._timer = self._loop.call_at(deadline_s, self._deadline_passed)
         connection.on_stream = self._early_stream
         self._feed(machine.Started())
@@ -177,6 +180,10 @@ class Admission[T]:
             if not self._done.done():
                 self._connection.close(0, "given up")
             raise
+        finally:
+            if self._pinning is not None:
+                # Whoever closes the node next must not find a pin half written.
+                await asyncio.wait([self._pinning])
 
     def _certificate_hash(self) -> bytes:
         if not self._connection.dialled:
@@ -274,7 +281,9 @@ class Admission[T]:
             case machine.SendMessage(message):
                 self._send(message)
             case machine.StorePin(name, key):
-                self._store_pin(name, key)
+                self._pinning = self._loop.create_task(
+                    self._store_pin(name, key), name=f"pin {name}"
+                )
             case machine.AskWanted(peer):
                 answer = self._gate.wanted(peer)
                 self._feed(
@@ -300,11 +309,14 @@ class Admission[T]:
         except (BarrelError, ConnectionError):
             return  # The connection is going, which on_closed tells.
 
-    def _store_pin(self, name: str, key: bytes) -> None:
+    async def _store_pin(self, name: str, key: bytes) -> None:
         try:
-            self._gate.trust.pin(name, key)
+            await asyncio.to_thread(self._gate.trust.pin, name, key)
         except BarrelError as error:
             self._feed(machine.PinFailed(error))
+        except Exception as error:  # noqa: BLE001 -- our own bug, and nobody is let in
+            self._connection.close(0, "internal error")
+            self._fail(error)
         else:
             self._feed(machine.PinStored())
 

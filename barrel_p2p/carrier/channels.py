@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from barrel_p2p.auth.signing import fingerprint
+from barrel_p2p.auth.verdict import Verdict
 from barrel_p2p.carrier.admission import Gate, PinStore
 from barrel_p2p.carrier.channel import (
     LINGER_S,
@@ -97,6 +98,7 @@ class Channels:
         self.line = line
         self.on_user_stream = on_user_stream
         self._endpoint = endpoint
+        self._trust = trust
         self._up: dict[str, Channel] = {}
         self._listeners: list[NodeListener] = []
         self._complaints = Complaints(_log)
@@ -241,6 +243,10 @@ class Channels:
 
     def session_arrived(self, channel: Channel) -> Bye | None:
         """Channel callback."""
+        verdict = self._trust.check(channel.name, channel.identity.key)
+        if verdict is Verdict.REVOKED:
+            # Since its OK. Revoking closes only what was up then.
+            return Bye(Reason.REVOKED, "the name or the key is revoked")
         old = self._up.get(channel.name)
         if old is not None and channel.creation < old.creation:
             return Bye(

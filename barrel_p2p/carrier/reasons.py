@@ -30,6 +30,7 @@ class Reason(StrEnum):
     DISCONNECT = "disconnect"
     IDLE_TIMEOUT = "idle_timeout"
     PROTOCOL_ERROR = "protocol_error"
+    REVOKED = "revoked"
     RING_SIZE_MISMATCH = "ring_size_mismatch"
     SHUTDOWN = "shutdown"
     STALE_CREATION = "stale_creation"

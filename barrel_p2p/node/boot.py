@@ -26,6 +26,7 @@ from barrel_p2p.carrier.dialer import Resolved
 from barrel_p2p.carrier.dispatcher import Dispatcher
 from barrel_p2p.carrier.endpoint import Endpoint
 from barrel_p2p.carrier.inbound import FrameSink
+from barrel_p2p.carrier.reasons import Reason
 from barrel_p2p.carrier.reset_seed import ensure_reset_seed
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.carrier.session import DATA_STREAMS_MAX, Session
@@ -193,6 +194,8 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
         handshake_timeout_ms=config.auth_handshake_timeout,
     )
     _register(dispatcher, parts)
+    noting: set[asyncio.Future[None]] = set()
+    made.listen(lambda event: _note_seen(parts, event, noting))
     made.listen(lambda event: _node_changed(parts, event))
     parts.trust.on_revoked(_revoker(switch.loop, made))
     switch.dial = made.connect
@@ -200,6 +203,8 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
         yield
     finally:
         await made.close(drain=parts.left())
+        if noting:
+            await asyncio.wait(noting)
 
 
 @asynccontextmanager
@@ -337,13 +342,23 @@ def _part_with(channels: Channels, name: str, key: bytes | None) -> None:
         if channel is None:
             continue
         if node == name or (key is not None and channel.identity.key == key):
-            channels.disconnect(node, "revoked")
+            channels.disconnect(node, Reason.REVOKED)
+
+
+def _note_seen(
+    parts: Parts, event: NodeUp | NodeDown, noting: set[asyncio.Future[None]]
+) -> None:
+    # It syncs the disk, which takes longer than the loop has.
+    if isinstance(event, NodeUp) and parts.trust.is_due(event.node):
+        loop = parts.switch.loop
+        note = loop.run_in_executor(None, parts.trust.seen, event.node)
+        noting.add(note)
+        note.add_done_callback(noting.discard)
 
 
 def _node_changed(parts: Parts, event: NodeUp | NodeDown) -> None:
     switch = parts.switch
     if isinstance(event, NodeUp):
-        parts.trust.seen(event.node)
         parts.processes.node_up(event.node)
     else:
         line = switch.lines.get(event.node)

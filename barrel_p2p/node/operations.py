@@ -67,8 +67,11 @@ class Operations:
                 return await self._send(request)
             case TrustKey(_, None, str()):
                 return await self._trust_by_fingerprint(request)
-            case ListKeys() | TrustKey() | UntrustKey() | RevokeKey() | SetTrustMode():
+            case ListKeys() | SetTrustMode():
                 return perform_on_keys(node.keys, request)
+            case TrustKey() | UntrustKey() | RevokeKey():
+                # They sync the disk.
+                return await asyncio.to_thread(perform_on_keys, node.keys, request)
             case ExplainConfig():
                 return {
                     key: {"value": plain(value), "source": source}

@@ -325,6 +325,14 @@ def test_a_node_that_meets_itself_refuses(a: Party, tmp_path: Path) -> None:
     assert meet(copied, a)[1].code == "self_connect"
 
 
+def test_who_is_revoked_while_its_pin_is_stored_is_refused(a: Party, b: Party) -> None:
+    dialler, acceptor = pair(a, b)
+    acceptor.pinned = lambda name: b.trust.revoke(name)
+    talk(dialler, acceptor)
+    assert (dialler.code, acceptor.code) == ("revoked_key", "revoked_key")
+    assert b.trust.list_trusted() == []
+
+
 def test_an_unwanted_session_is_refused_before_ok_and_pins_nothing(
     a: Party, b: Party
 ) -> None:
