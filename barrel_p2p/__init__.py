@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from barrel_p2p.errors import (
+    AlreadyRegistered,
     AuthError,
     AuthModeMismatch,
     AuthTimeout,
@@ -39,6 +40,7 @@ from barrel_p2p.errors import (
     RemoteError,
     RevokedKey,
     RingSizeMismatch,
+    ServiceNotFound,
     SignatureInvalid,
     StorageError,
     StreamClosed,
@@ -138,6 +140,7 @@ __all__ = [
     "HLC",
     "NO_REPLY",
     "Address",
+    "AlreadyRegistered",
     "At",
     "Atom",
     "AuthError",
@@ -202,6 +205,7 @@ __all__ = [
     "RemoteError",
     "RevokedKey",
     "RingSizeMismatch",
+    "ServiceNotFound",
     "SignatureInvalid",
     "StorageError",
     "StreamClosed",

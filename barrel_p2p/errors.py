@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AlreadyRegistered",
     "AuthError",
     "AuthModeMismatch",
     "AuthTimeout",
@@ -39,6 +40,7 @@ __all__ = [
     "RemoteError",
     "RevokedKey",
     "RingSizeMismatch",
+    "ServiceNotFound",
     "SignatureInvalid",
     "StorageError",
     "StreamClosed",
@@ -100,6 +102,12 @@ class Conflict(UsageError):
     """The name, tag or address is already taken."""
 
     code = "conflict"
+
+
+class AlreadyRegistered(Conflict):
+    """Another process of this node has the service's name."""
+
+    code = "already_registered"
 
 
 class NotStarted(UsageError, RuntimeError):
@@ -310,6 +318,12 @@ class NoProc(UnavailableError, LookupError):
     """There is no such process, or no process of that name."""
 
     code = "noproc"
+
+
+class ServiceNotFound(UnavailableError, LookupError):
+    """No node has registered a service of that name, as far as this one knows."""
+
+    code = "not_found"
 
 
 class NoSuchFunction(UnavailableError, LookupError):
