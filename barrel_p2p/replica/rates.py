@@ -20,6 +20,9 @@ class Rates:
         # When the bucket would be full again, which says how many tokens are in it.
         self._full_at_ms: dict[tuple[str, str], int] = {}
 
+    def __len__(self) -> int:
+        return len(self._full_at_ms)
+
     def take(self, peer: str, replica: str, now_ms: int) -> bool:
         """Take a token; returns whether there was one."""
         key = (peer, replica)

@@ -147,6 +147,10 @@ class Rounds:
             or replica in state.answers
         )
 
+    def open(self) -> int:
+        """How many rounds are under way."""
+        return sum(len(p.asked) + len(p.answers) for p in self._peers.values())
+
     def want(self, peer: str, replica: str, out: list[Effect]) -> None:
         """Lead a round with ``peer``, at once or when others are over."""
         state = self._peers.get(peer)
@@ -236,7 +240,7 @@ class Rounds:
             self._transfers.unsent(peer, message, now_ms, out)
             return
         state = self._peers.get(peer)
-        if state is not None and _open(state.asked, message.replica, message.round):
+        if state is not None and _same(state.asked, message.replica, message.round):
             self._end_asked(peer, state, message.replica, out)
             self._ask_again(peer, state, message.replica, out)
             self._ask_everyone(out)
@@ -395,8 +399,8 @@ class Rounds:
         state, replica = self._peers.get(peer), chunk.replica
         asked = answer = None
         if state is not None:
-            asked = _open(state.asked, replica, chunk.round)
-            answer = _open(state.answers, replica, chunk.round)
+            asked = _same(state.asked, replica, chunk.round)
+            answer = _same(state.answers, replica, chunk.round)
         half = asked or answer
         if half is None:
             self.stats.strayed += 1  # Nobody asked, so nobody reads it.
@@ -424,8 +428,8 @@ class Rounds:
         state, replica = self._peers.get(peer), done.replica
         asked = answer = None
         if state is not None:
-            asked = _open(state.asked, replica, done.round)
-            answer = _open(state.answers, replica, done.round)
+            asked = _same(state.asked, replica, done.round)
+            answer = _same(state.answers, replica, done.round)
         half = asked or answer
         if state is None or half is None:
             self.stats.strayed += 1
@@ -456,12 +460,12 @@ class Rounds:
         state, replica = self._peers.get(peer), transfer.replica
         if state is None:
             return
-        if _open(state.asked, replica, transfer.round):
+        if _same(state.asked, replica, transfer.round):
             self._end_asked(peer, state, replica, out)
             if transfer.over:
                 self._complete(peer, state, replica, out)
             self._ask_everyone(out)
-        elif _open(state.answers, replica, transfer.round) and not transfer.over:
+        elif _same(state.answers, replica, transfer.round) and not transfer.over:
             self._end_answer(peer, state, replica, out)
             self._ask_everyone(out)
 
@@ -483,7 +487,7 @@ def _answered(store: StoreReader, request: SyncRequest, chunks: int) -> SyncDone
     return SyncDone(request.replica, request.round, Status.ANSWERED, chunks, digest)
 
 
-def _open(rounds: dict[str, _Round], replica: str, number: int) -> _Round | None:
+def _same(rounds: dict[str, _Round], replica: str, number: int) -> _Round | None:
     found = rounds.get(replica)
     return found if found is not None and found.number == number else None
 
