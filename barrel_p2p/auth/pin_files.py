@@ -204,6 +204,18 @@ class RevocationFiles:
         """
         return {n: self._keys(n) for n in _names(self._directory, _RECORD_SUFFIX)}
 
+    def changed_ns(self) -> int:
+        """When a file was last put here or taken away, in ns of the wall clock.
+
+        Raises:
+            StorageError: The directory cannot be looked at.
+        """
+        try:
+            return self._directory.stat().st_mtime_ns
+        except OSError as error:
+            text = f"cannot look at {self._directory}: {error.strerror}"
+            raise StorageError(text) from error
+
     def write(self, name: str, keys: frozenset[bytes], now_ms: int) -> None:
         """Store a revocation, synced.
 

@@ -2,8 +2,9 @@
 
 A pin that is there but cannot be read refuses its name: taking it for nothing would pin
 the next key that comes along. What an operator copies to ``trusted`` at run time is
-noticed when a name is not known or its key does not fit. A file that is removed by hand
-keeps its effect until the node starts again; ``delete_key`` works at once.
+noticed when a name is not known or its key does not fit; what is copied to ``revoked``,
+at the next question about any name. A file that is removed by hand keeps its effect
+until the node starts again; ``delete_key`` and ``unrevoke`` work at once.
 
 Bounded by ``PINS_MAX`` and ``REVOKED_KEYS_MAX``.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +57,11 @@ REVOKED_KEYS_MAX: Final = 64
 LAST_SEEN_STEP_MS: Final = 3_600_000
 """How much later a node has to be seen again before it is written down."""
 
+_NONE: Final[frozenset[bytes]] = frozenset()
+_SETTLED_NS: Final = (
+    2_000_000_000  # No copy of a small file, and no clock, takes longer.
+)
+
 _log = logging.getLogger("barrel_p2p.auth")
 
 
@@ -85,7 +92,11 @@ class TrustStore:
         self._listeners: list[Callable[[str, bytes | None], None]] = []
         # Two first contacts may be pinned in two threads at once.
         self._writing = threading.Lock()
-        self._set_revocations(self._revocation_files.read_all())
+        # Held for no longer than it takes to replace the tables of revocations.
+        self._replacing = threading.Lock()
+        self._revoked_changed_ns = -1
+        self._undone = 0
+        self._look_for_revocations()
         self._load_pins()
 
     # What a handshake asks.
@@ -159,6 +170,7 @@ class TrustStore:
             StorageError: It could not be stored, or ``PINS_MAX`` is reached.
         """
         name = node_name(node)
+        self._notice_revocations()
         with self._writing:
             self._check_key(name, pub)
             now_ms = self._clock.wall_ms()
@@ -263,7 +275,7 @@ class TrustStore:
                     f"REVOKED_KEYS_MAX={REVOKED_KEYS_MAX}"
                 )
             self._revocation_files.write(node, keys, self._clock.wall_ms())
-            self._set_revocations({**self._revocations, node: keys})
+            self._add_revocations({node: keys})
         # Before the pin goes: nothing may go wrong between revoking and closing.
         for listener in list(self._listeners):
             listener(node, key)
@@ -280,21 +292,29 @@ class TrustStore:
         node = node_name(name)
         with self._writing:
             self._revocation_files.remove(node)
-            left = {n: keys for n, keys in self._revocations.items() if n != node}
-            self._set_revocations(left)
+            with self._replacing:
+                self._undone += 1
+                left = {n: keys for n, keys in self._revocations.items() if n != node}
+                self._set_revocations(left)
 
     def is_revoked(self, name: str, key: bytes | None) -> bool:
-        """Whether ``name``, or ``key`` under whatever name, is revoked."""
-        return name in self._revocations or key in self._revoked_keys
+        """Whether ``name``, or ``key`` under whatever name, is revoked.
+
+        Guarantee:
+            What was copied to the directory before is known; listeners were told.
+        """
+        self._notice_revocations()
+        return self._is_known_revoked(name, key)
 
     def list_revoked(self) -> list[str]:
-        """The revoked names, sorted."""
+        """The revoked names, sorted, with what was copied to the directory since."""
+        self._notice_revocations()
         return sorted(self._revocations)
 
     def on_revoked(self, listener: Callable[[str, bytes | None], None]) -> None:
         """Call ``listener(name, key)`` after each revocation; key is None if unknown.
 
-        It runs in the thread that revokes.
+        It runs in the thread that revokes, or that noticed the file.
         """
         self._listeners.append(listener)
 
@@ -312,6 +332,7 @@ class TrustStore:
         return found
 
     def _pin_if_new(self, name: str, key: bytes, level: TrustLevel) -> bool:
+        self._notice_revocations()
         with self._writing:
             self._check_key(name, key)
             pinned = self._current(name, key)
@@ -335,7 +356,7 @@ class TrustStore:
         fingerprint(key)  # Refuses what has another length.
         if not is_public_key(key):
             raise InvalidValue(f"{key.hex()} is no valid Ed25519 public key")
-        if self.is_revoked(name, key):
+        if self._is_known_revoked(name, key):
             raise RevokedKey(
                 f"{name} or the key {fingerprint(key)} is revoked",
                 hint="Undo the revocation first.",
@@ -366,6 +387,51 @@ class TrustStore:
                 self._current(name, None)
             except StorageError as error:
                 _log.error("nobody gets in as %s: %s", name, error)
+
+    def _is_known_revoked(self, name: str, key: bytes | None) -> bool:
+        return name in self._revocations or key in self._revoked_keys
+
+    def _notice_revocations(self) -> None:
+        """Take in what was copied to ``revoked``, and tell listeners of it."""
+        try:
+            found = self._look_for_revocations()
+        except StorageError as error:
+            _log.error("nothing new is revoked: %s", error)
+            return
+        for name, keys in found.items():
+            _log.warning("%s was revoked on the disk", name)
+            for key in (None, *sorted(keys)):
+                for listener in list(self._listeners):
+                    listener(name, key)
+
+    def _look_for_revocations(self) -> dict[str, frozenset[bytes]]:
+        """Read the directory again if it was changed; what is new since."""
+        changed_ns = self._revocation_files.changed_ns()
+        if changed_ns == self._revoked_changed_ns:
+            return {}
+        undone = self._undone
+        found = self._revocation_files.read_all()
+        # A file that is being copied may have its name now and its keys in a moment.
+        settled = abs(time.time_ns() - changed_ns) > _SETTLED_NS
+        with self._replacing:
+            self._revoked_changed_ns = changed_ns if settled else -1
+            if undone != self._undone:
+                return {}  # One was undone meanwhile, and may be among them.
+            known = self._revocations
+            new = {n: ks for n, ks in found.items() if not ks <= known.get(n, _NONE)}
+            new |= {n: ks for n, ks in found.items() if n not in known}
+            self._merge_revocations(new)
+        return new
+
+    def _add_revocations(self, more: dict[str, frozenset[bytes]]) -> None:
+        with self._replacing:
+            self._merge_revocations(more)
+
+    def _merge_revocations(self, more: dict[str, frozenset[bytes]]) -> None:
+        if more:
+            known = self._revocations
+            merged = {n: ks | known.get(n, _NONE) for n, ks in more.items()}
+            self._set_revocations({**known, **merged})
 
     def _set_revocations(self, revocations: dict[str, frozenset[bytes]]) -> None:
         self._revocations = revocations

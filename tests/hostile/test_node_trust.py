@@ -147,6 +147,24 @@ async def test_revoking_from_another_thread_closes_the_session(tmp_path: Path) -
             assert await events.next(timeout=1) == NodeDown(B, "revoked")
 
 
+async def test_a_revocation_copied_in_by_hand_ends_the_session_at_the_next_handshake(
+    tmp_path: Path,
+) -> None:
+    async with nodes(tmp_path, A, B, C, joined=False) as (a, b, c):
+        await a.connect(b)
+        await b.connect(c)
+        c.keys.revoke(B)
+        await eventually(lambda: not c.nodes())
+        record = f"keys/revoked/{B}.json"
+        shutil.copy(tmp_path / C / record, tmp_path / A / record)
+        async with a.events() as events:
+            assert await c.connect(a) == A
+            assert await events.next(timeout=1) == NodeDown(B, "revoked")
+        with pytest.raises(RevokedKey):
+            await b.connect(a)
+        assert a.keys.list_revoked() == [B]
+
+
 async def test_a_reference_with_the_wrong_fingerprint_is_refused(
     tmp_path: Path,
 ) -> None:

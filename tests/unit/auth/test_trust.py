@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 import threading
 from pathlib import Path
@@ -249,6 +250,56 @@ def test_those_who_asked_are_told_of_a_revocation_once_it_holds(
     store.revoke("a@h")
     store.revoke("stranger@h")
     assert told == [("a@h", KEY, True), ("stranger@h", None, True)]
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copy a file as `cp` does it: it has its name before it has its content."""
+    target.touch()
+    target.write_bytes(source.read_bytes())
+
+
+def test_a_revocation_that_is_copied_in_by_hand_holds_at_the_next_question(
+    store: TrustStore, tmp_path: Path, clock: Clock
+) -> None:
+    elsewhere = TrustStore(tmp_path / "elsewhere", mode="tofu", clock=clock)
+    elsewhere.pin("a@h", KEY)
+    elsewhere.revoke("a@h")
+    told: list[tuple[str, bytes | None]] = []
+    store.on_revoked(lambda name, key: told.append((name, key)))
+    store.pin("a@h", KEY)
+    assert store.check("a@h", KEY) is Verdict.TRUSTED
+    copied(tmp_path / "elsewhere/revoked/a@h.json", tmp_path / "revoked/a@h.json")
+    assert store.check("b@h", KEY) is Verdict.REVOKED
+    assert store.check("a@h", OTHER) is Verdict.REVOKED
+    assert told == [("a@h", None), ("a@h", KEY)]
+    assert store.list_revoked() == ["a@h"]
+    with pytest.raises(RevokedKey):
+        store.store_key("c@h", KEY)
+    (tmp_path / "revoked/a@h.json").unlink()
+    assert store.is_revoked("a@h", None), "only `unrevoke` undoes it"
+    store.unrevoke("a@h")
+    assert not store.is_revoked("a@h", KEY)
+    assert len(told) == 2
+
+
+def test_a_revocation_that_is_half_copied_holds_for_its_name_and_then_for_its_key(
+    store: TrustStore, tmp_path: Path
+) -> None:
+    record = tmp_path / "revoked/a@h.json"
+    record.touch()
+    assert store.check("a@h", KEY) is Verdict.REVOKED
+    assert store.check("b@h", KEY) is Verdict.FIRST_CONTACT
+    record.write_text(json.dumps({"revoked_at": 1, "keys": [KEY.hex()]}))
+    assert store.check("b@h", KEY) is Verdict.REVOKED
+
+
+def test_a_directory_of_revocations_that_is_gone_undoes_none(
+    store: TrustStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.revoke("a@h")
+    shutil.rmtree(tmp_path / "revoked")
+    assert store.check("a@h", KEY) is Verdict.REVOKED
+    assert "nothing new is revoked" in caplog.text
 
 
 def test_the_number_of_pins_is_bounded(
