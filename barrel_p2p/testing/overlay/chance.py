@@ -1,7 +1,7 @@
 """Cheap chance for thousands of machines: the draws of ``core.rng`` over ``random()``.
 
-``random`` and ``getrandbits`` of ``random.Random`` give equal numbers for equal seeds on
-every Python. The same is not promised of ``sample`` and ``randrange``.
+``random`` and ``getrandbits`` of ``random.Random`` give equal numbers for equal seeds
+on every Python. The same is not promised of ``sample`` and ``randrange``.
 """
 
 from __future__ import annotations

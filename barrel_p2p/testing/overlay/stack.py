@@ -1,4 +1,4 @@
-"""The machines of a real node, wired for the simulator as ``node/boot.py`` wires them."""
+"""The machines of a real node, wired for the simulator as ``node/boot.py`` does it."""
 
 from __future__ import annotations
 
