@@ -34,7 +34,13 @@ class Join:
 @final
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Stop being a member, and stay out until the next ``Join``."""
+    """Stop being a member, and stay out until the next ``Join``.
+
+    Args:
+        forget: Also forget former peers, so that the next life does not seek them.
+    """
+
+    forget: bool = True
 
 
 @final

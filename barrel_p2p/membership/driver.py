@@ -208,12 +208,16 @@ class Membership:
         finally:
             self._joins.remove(waiting)
 
-    async def leave(self) -> None:
+    async def leave(self, *, forget: bool = True) -> None:
         """Leave the cluster: every peer is told, and asks this node back no more.
 
         Channels stay. The node stays out until the next ``join``.
+
+        Args:
+            forget: Also forget former peers. False is for a node that stops, and shall
+                find its cluster again when it starts the next time.
         """
-        self._runner.feed(Leave())
+        self._runner.feed(Leave(forget))
 
     def active_view(self) -> list[str]:
         """The peers that gossip goes to, the longest known first."""

@@ -102,7 +102,8 @@ class Joining:
             links.send(name, Disconnect(leaving=True))
             links.deactivate(name, "left")
         links.passive.clear()
-        links.remembered.clear()
+        if command.forget:
+            links.remembered.clear()
         links.has_joined = False
         links.hungry = False
         self._invited_until = 0

@@ -178,6 +178,11 @@ class Links:
         entry = self.pending.get(name)
         if entry is not None and not entry.asked:
             self.drop_pending(name)
+        if not self.active:
+            # There is no hurry any more to be introduced to others.
+            wait = self.settings.shuffle_period
+            delay = wait * 3 // 4 + self.rng.jitter(wait // 2)
+            self.out.append(SetTimer("contact", delay))
         self.active[name] = ActivePeer(address, self.now)
         self.remembered.met(address, self.now)
         self.gone.discard(name)

@@ -24,6 +24,8 @@ __all__ = ["Promotion"]
 _RETRY_MS: Final = 200
 _RETRY_JITTER_MS: Final = 300
 _HEDGE_MS: Final = 500
+_ASKS_WINDOW_MS: Final = 1_000
+_ASKS_MIN: Final = 12
 _ESCALATE_MS: Final = 1_000
 _ESCALATIONS_MAX: Final = 9
 # Reasons of a channel's end that say nothing against the node.
@@ -40,6 +42,8 @@ class Promotion:
         self._armed_ms = 0  # when the timer fires; 0 for no timer
         self._escalations = 0
         self._escalate_at_ms: int | None = None
+        self._asks = 0  # since then:
+        self._asks_since_ms = 0
 
     # Channels and dials.
 
@@ -143,7 +147,7 @@ class Promotion:
             self._escalate_at_ms = None
             return
         waiting = self._waiting()
-        missing = links.room - waiting
+        missing = min(links.room - waiting, self._asks_left())
         while missing > 0:
             candidates = links.passive.eligible(links.now, links.is_candidate)
             if not candidates:
@@ -152,6 +156,7 @@ class Promotion:
             high = not links.active and waiting == 0
             if not links.request(Purpose.NEIGHBOR, chosen, high=high):
                 break
+            self._asks += 1
             waiting += 1
             missing -= 1
         if not waiting:
@@ -177,6 +182,14 @@ class Promotion:
         if due:
             links.counters.probes += 1
             links.request(Purpose.PROBE, due[links.rng.below(len(due))])
+
+    def _asks_left(self) -> int:
+        """How many may be asked now: where all are full, it helps nobody to ask all."""
+        links = self._links
+        if links.now - self._asks_since_ms >= _ASKS_WINDOW_MS:
+            self._asks_since_ms = links.now
+            self._asks = 0
+        return max(_ASKS_MIN, 2 * links.settings.active_size) - self._asks
 
     def _waiting(self) -> int:
         """Requests that may soon fill a gap; one that is slow is not counted on."""
