@@ -27,8 +27,9 @@ try:
 except ModuleNotFoundError:  # `make bench` installs it, `make setup` does not.
     cachetools = None
 
-__all__ = ["measure"]
+__all__ = ["HAS_PEER", "measure"]
 
+HAS_PEER = cachetools is not None
 IDS = 1_000_000
 TTL_MS = 300_000
 REPEATS = 3
