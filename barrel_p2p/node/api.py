@@ -13,6 +13,9 @@ from barrel_p2p.core.peers import Joined, Left, NodeDown, NodeUp, PeerDown, Peer
 from barrel_p2p.node.cluster import Broadcasted
 from barrel_p2p.node.node import Node, NodeStats
 from barrel_p2p.node.run import current_node, run, self_pid
+from barrel_p2p.replica.callbacks import Replica
+from barrel_p2p.replica.driver import ReplicaHandle
+from barrel_p2p.replica.store import ReplicatedStore
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
 from barrel_p2p.runtime.process import Process, ProcessExit
 from barrel_p2p.runtime.rpc import expose
@@ -53,6 +56,9 @@ __all__ = [
     "PeerUp",
     "Process",
     "ProcessExit",
+    "Replica",
+    "ReplicaHandle",
+    "ReplicatedStore",
     "Supervisor",
     "UnknownMessage",
     "call",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
@@ -20,6 +20,8 @@ from barrel_p2p.wire.terms import decode, encode
 if TYPE_CHECKING:
     from barrel_p2p.core.names import Address, HasAddress, NodeReference
     from barrel_p2p.node.parts import Parts
+    from barrel_p2p.replica.callbacks import Replica
+    from barrel_p2p.replica.driver import ReplicaHandle
 
 __all__ = ["Broadcasted", "ClusterNode"]
 
@@ -191,6 +193,36 @@ class ClusterNode(ABC):
     def broadcast_stats(self) -> dict[str, int]:
         """What the broadcast tree looks like and what it did, by documented names."""
         return self._overlay().broadcast.stats()
+
+    # ---- replicas
+
+    async def start_replica(
+        self,
+        name: str,
+        callback: Replica,
+        *,
+        tombstone_ttl_ms: int | None = None,
+    ) -> ReplicaHandle:
+        """Keep the OR-Map of ``callback`` alike on every node that runs this replica.
+
+        Args:
+            name: The same on every node; 1 to 200 bytes in UTF-8.
+            callback: Its owner: a ``ReplicatedStore``, or an object of your own.
+            tombstone_ttl_ms: Age of removals, at least, that the owner is told to
+                forget; None for never. Without ``replica_collect`` it means nothing.
+
+        Raises:
+            InvalidValue: ``name`` is empty or too long, or ``callback`` lacks one of
+                the four callbacks.
+            Conflict: A replica of that name runs on this node already.
+        """
+        return self._overlay().replicas.start(
+            name, callback, tombstone_ttl_ms=tombstone_ttl_ms
+        )
+
+    def replica_stats(self) -> Mapping[str, int]:
+        """What the replicas of this node sent, merged, compared and refused."""
+        return self._overlay().replicas.stats()
 
     # ---- inside
 
