@@ -112,6 +112,10 @@ class Process:
             await box
         return box.drain()
 
+    def drain(self) -> list[Any]:
+        """All messages that wait, without waiting for one."""
+        return self._box.drain()
+
     def __aiter__(self) -> Self:
         return self
 

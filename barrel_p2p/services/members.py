@@ -37,7 +37,8 @@ _log = logging.getLogger("barrel_p2p.services")
 
 type MemberListener = Callable[[MemberEvent], None]
 type LifeOf = Callable[[str], tuple[int, tuple[str, int] | None]]
-"""The creation of the node to which there is a channel, and where it can be dialled."""
+"""The creation of the node to which there is a channel, and where it can be dialled;
+creation 0 if the channel has ended meanwhile."""
 
 
 class Sender(Protocol):
@@ -158,7 +159,8 @@ class Members:
             self._runner.feed(event)
             return
         creation, address = self._life_of(event.node)
-        self._runner.feed(ChannelUp(event.node, creation, address))
+        if creation:
+            self._runner.feed(ChannelUp(event.node, creation, address))
 
     def peer_changed(self, event: PeerUp | PeerDown | Joined | Left) -> None:
         """The active view has changed."""
