@@ -21,7 +21,7 @@ from barrel_p2p.core.effects import (
 )
 from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.inputs import Received, TimerFired
-from barrel_p2p.core.ormap import OrMap
+from barrel_p2p.core.ormap import Delta, Entry, OrMap
 from barrel_p2p.core.peers import NodeDown, PeerDown, PeerUp
 from barrel_p2p.core.rng import Rng, SeededRng
 from barrel_p2p.replica.limits import SPREAD_AGE_MS
@@ -74,6 +74,7 @@ class Net:
     nodes: dict[str, Node] = field(default_factory=dict)
     group_of: dict[str, int] = field(default_factory=dict)
     frames: list[tuple[str, str, object]] = field(default_factory=list)
+    written: dict[bytes, Entry] = field(default_factory=dict)  # the best of each key
 
     def __post_init__(self) -> None:
         self.rng: Rng = SeededRng(self.seed)
@@ -147,9 +148,6 @@ class Net:
         if node.up and node.creation == life:
             node.feed(event())
 
-    def states(self) -> list[dict[bytes, Any]]:
-        return [n.entries.snapshot() for n in self.nodes.values() if n.up]
-
     def converged(self) -> bool:
         """Whether all who are up hold the same entries."""
         first, *others = [n for n in self.nodes.values() if n.up]
@@ -206,10 +204,17 @@ class Node:
                 self.net.connect(self.name, other.name)
 
     def add(self, key: object, value: object) -> None:
-        self.feed(Write(REPLICA, self.entries.add(key, value)))
+        self._write(self.entries.add(key, value))
 
     def remove(self, key: object) -> None:
-        self.feed(Write(REPLICA, self.entries.remove(key)))
+        self._write(self.entries.remove(key))
+
+    def _write(self, delta: Delta) -> None:
+        for key, entry in delta.items():
+            best = self.net.written.get(key)
+            if best is None or entry.beats(best):
+                self.net.written[key] = entry
+        self.feed(Write(REPLICA, delta))
 
     def feed(self, event: object) -> None:
         if isinstance(event, NodeDown):
