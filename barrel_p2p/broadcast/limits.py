@@ -16,6 +16,7 @@ __all__ = [
     "IHAVE_FLUSH_MS",
     "MESSAGE_TTL_MS",
     "OPTIMISE_HOPS",
+    "OPTIMISE_PAUSE_MS",
     "PAYLOAD_RETAIN_MS",
     "PRUNE_AGAIN_MS",
     "RECENT_IDS_MAX",
@@ -50,6 +51,9 @@ IHAVE_BATCH: Final = 256
 
 OPTIMISE_HOPS: Final = 4
 """Hops that an announced path must save to replace the one that a message took."""
+
+OPTIMISE_PAUSE_MS: Final = 500
+"""Between two such changes at a node: many senders at once would have it both ways."""
 
 PRUNE_AGAIN_MS: Final = 100
 """What was in flight when a peer was pruned is not worth a PRUNE for each."""

@@ -34,6 +34,7 @@ from barrel_p2p.broadcast.limits import (
     IHAVE_FLUSH_MS,
     MESSAGE_TTL_MS,
     OPTIMISE_HOPS,
+    OPTIMISE_PAUSE_MS,
     PAYLOAD_RETAIN_MS,
     PRUNE_AGAIN_MS,
     RECENT_IDS_MAX,
@@ -163,6 +164,7 @@ class Plumtree:
         self._fresh_hops = bytearray()
         self._timers: dict[str, int] = {}  # by name, when
         self._hurry_until_ms = -1
+        self._optimise_from_ms = 0
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._inputs: dict[type, Callable[[Any, int], list[Effect]]] = {
             Received: self._on_received,
@@ -238,8 +240,9 @@ class Plumtree:
         if backlog is not None:
             self._counts["backlog_lost"] += backlog.lost
         self._pruned_ms.pop(peer, None)
-        if self._eager.pop(peer, self) is self:
+        if peer not in self._eager:
             return []
+        del self._eager[peer]
         # It may have been the one that pushed: do not wait for it as long as usual.
         effects: list[Effect] = []
         self._hurry_until_ms = now_ms + self._graft_timeout_ms
@@ -279,6 +282,12 @@ class Plumtree:
         ids = b"".join(self._fresh_ids)
         effects.append(self._send_ihave(peer, ids, bytes(self._fresh_hops)))
 
+    def _demote(self, peer: str) -> None:
+        """Make it lazy, if it is eager."""
+        if peer in self._eager:
+            del self._eager[peer]
+            self._lazy[peer] = None
+
     # What begins here, and what comes.
 
     def _on_broadcast(self, event: BroadcastMessage, now_ms: int) -> list[Effect]:
@@ -317,7 +326,7 @@ class Plumtree:
         if len(self._missing):
             wanted = self._missing.came(message_id)
             if wanted is not None and not message.again:
-                self._optimise(peer, hops, wanted, effects)
+                self._optimise(peer, hops, wanted, now_ms, effects)
         return effects
 
     def _spread(
@@ -351,25 +360,30 @@ class Plumtree:
         if message.again:
             return []
         if peer in self._eager:
-            del self._eager[peer]
-            self._lazy[peer] = None
+            self._demote(peer)
         elif now_ms - self._pruned_ms.get(peer, -PRUNE_AGAIN_MS) < PRUNE_AGAIN_MS:
             return []
         return [self._send_prune(peer, now_ms)]
 
     def _optimise(
-        self, peer: str, hops: int, wanted: Wanted, effects: list[Effect]
+        self,
+        peer: str,
+        hops: int,
+        wanted: Wanted,
+        now_ms: int,
+        effects: list[Effect],
     ) -> None:
         """Take the announced path in place of ``peer``'s where it saves enough."""
         nearest, fewest = wanted.nearest()
-        if hops - fewest < self._optimise_hops or nearest not in self._lazy:
+        if hops - fewest < self._optimise_hops or now_ms < self._optimise_from_ms:
             return
+        if nearest not in self._lazy or peer not in self._eager:
+            return
+        self._optimise_from_ms = now_ms + OPTIMISE_PAUSE_MS
+        self._counts["optimised"] += 1
         self._graft(nearest, (), effects)
-        if self._eager.pop(peer, self) is None:
-            self._lazy[peer] = None
-            self._counts["optimised"] += 1
-            self._counts["prune_sent"] += 1
-            effects.append(Send(peer, PRUNE))
+        self._demote(peer)
+        effects.append(self._send_prune(peer, now_ms))
 
     # Announcements and what follows from them.
 
@@ -396,8 +410,7 @@ class Plumtree:
 
     def _on_prune(self, peer: str, message: Prune, now_ms: int) -> list[Effect]:
         self._counts["prune_received"] += 1
-        if self._eager.pop(peer, self) is None:
-            self._lazy[peer] = None
+        self._demote(peer)
         return []
 
     def _on_graft(self, peer: str, message: Graft, now_ms: int) -> list[Effect]:

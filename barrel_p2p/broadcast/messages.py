@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from barrel_p2p.broadcast.dedup import ID_BYTES
 from barrel_p2p.errors import InvalidValue, WireError
@@ -60,10 +60,8 @@ _IHAVE: Final = struct.Struct(">BH")
 _GRAFT: Final = struct.Struct(">H")
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Gossip:
-    """A broadcast, whole.
+class Gossip(NamedTuple):
+    """A broadcast, whole. A tuple, because two are made for each that passes through.
 
     Args:
         hops: Links it will have crossed when it arrives, 1 to ``HOPS_MAX``.
@@ -120,9 +118,7 @@ PRUNE: Final = Prune()
 type Message = Gossip | IHave | Graft | Prune
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A broadcast has reached this node.
 
     Args:
