@@ -19,7 +19,7 @@ from tests.tools import CI, DEEP
 
 HERE = Path(__file__).parent
 DIRECTORIES = frozenset(
-    {"cluster", "hostile", "property", "tidy", "unit", "vectors"},
+    {"cluster", "hostile", "property", "sim", "tidy", "unit", "vectors"},
 )
 
 # A slow machine is no counterexample, so no profile has a deadline.

@@ -42,6 +42,7 @@ class Cluster:
         latency_ms: Least and greatest one-way latency of a pair.
         detection: How soon channels notice that their other end is gone.
         is_traced: Keep a hash of all events.
+        encodes: Pass every message through its encoding; None: if the seed says so.
         wrap_membership: See ``Stack``.
         wrap_broadcast: See ``Stack``.
     """
@@ -55,6 +56,7 @@ class Cluster:
         latency_ms: tuple[int, int] = (1, 20),
         detection: Detection | None = None,
         is_traced: bool = False,
+        encodes: bool | None = None,
         wrap_membership: Callable[[HyParView], Machine] | None = None,
         wrap_broadcast: Callable[[Plumtree], Machine] | None = None,
     ) -> None:
@@ -71,7 +73,7 @@ class Cluster:
             latency_ms=latency_ms,
             detection=detection,
             is_traced=is_traced,
-            encodes=seed % ENCODED_ONE_IN == 0,
+            encodes=seed % ENCODED_ONE_IN == 0 if encodes is None else encodes,
         )
         self.rng = SimRng(seed ^ 0x636C7573746572)
         self._policy: Policy = policy

@@ -35,11 +35,18 @@ def _textbook(machine: HyParView) -> Machine:
     _replace(machine._promotion, swap=_nothing, probe=_nothing)
     joining = machine._joining
     contact = machine._timers["contact"]
+    has_begun = False
 
     def contact_when_alone() -> None:
-        if not joining._links.active:
-            joining._links.remembered.clear()
+        nonlocal has_begun
+        if has_begun and joining._links.active:
+            return
+        joining._links.remembered.clear()
+        if joining._links.active:
+            joining._join_all()
+        else:
             contact()
+        has_begun = True
 
     machine._timers["contact"] = contact_when_alone
     return machine
