@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any
 
 from barrel_p2p.core.effects import (
     CancelTimer,
@@ -70,6 +71,9 @@ class SimViews:
         self.nodes: dict[str, SimNode] = {}
         self.channels: dict[frozenset[str], int] = {}
         self.cut: Callable[[str, str], bool] = lambda a, b: False
+        self.lie: Callable[[str, Any], messages.Message] = lambda sender, message: (
+            message
+        )
         self.frames = 0
         self.trace: list[str] | None = None
         self._frozen = False
@@ -221,7 +225,7 @@ class SimViews:
         if life is None:
             return
         self.frames += 1
-        kind, body = messages.encode(message)  # type: ignore[arg-type]
+        kind, body = messages.encode(self.lie(sender, message))
         at = max(self.now_ms + self._delay(), self._arrivals.get((sender, to), 0))
         self._arrivals[sender, to] = at
 
