@@ -8,18 +8,22 @@ from collections import Counter
 
 import pytest
 
+from barrel_p2p.broadcast import driver
 from barrel_p2p.broadcast.driver import Broadcast
 from barrel_p2p.broadcast.messages import (
     PAYLOAD_BYTES_MAX,
     TOPIC_BYTES_MAX,
     Delivery,
 )
+from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.errors import Busy, InvalidValue, NotStarted
 from barrel_p2p.quic.settings import EngineSettings
 from tests.broadcast_nodes import TOPIC, mesh
 from tests.endpoints import eventually, within
 
-NARROW = EngineSettings(send_high=8_192, send_low=2_048, stream_window=16_384)
+NARROW = EngineSettings(
+    send_high=8_192, send_low=2_048, stream_window=16_384, stream_window_first=8_192
+)
 
 
 async def test_a_broadcast_reaches_every_node_once_and_its_own_listeners() -> None:
@@ -223,3 +227,45 @@ async def test_a_marker_after_a_burst_reaches_all_five_nodes() -> None:
         async with asyncio.timeout(15):
             await eventually(lambda: all(b"marker" in n.payloads for n in nodes))
         await eventually(lambda: all(len(n.heard) == 41 for n in nodes))
+
+
+async def test_a_node_that_stops_reading_holds_nobody_up_and_misses_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(driver, "PATIENCE_S", 0.05)
+    count = 1_000
+    async with mesh(3, settings=NARROW) as (first, deaf, other):
+        await first.broadcast.broadcast(TOPIC, b"before")
+        await eventually(lambda: deaf.payloads == other.payloads == [b"before"])
+        channels = [deaf.node.channels.get(node.name) for node in (first, other)]
+        streams = [
+            stream
+            for channel in channels
+            if channel is not None
+            for stream in channel._inbound
+            if stream.role == StreamRole.GOSSIP
+        ]
+        assert streams
+        for stream in streams:
+            stream.wait()
+        for i in range(count):
+            await within(first.broadcast.broadcast(TOPIC, b"%d" % i + bytes(100)))
+        await eventually(lambda: len(other.heard) == 1 + count)
+        stats = first.broadcast.stats()
+        assert stats["congested"] > 0
+        assert stats["congested_peers"] == 1
+        assert len(deaf.heard) == 1
+        for stream in streams:
+            stream.go_on()
+        await eventually(lambda: len(deaf.heard) == 1 + count)
+        assert set(Counter(deaf.payloads).values()) == {1}
+
+
+async def test_a_queue_that_fills_with_its_channel_gone_holds_nobody() -> None:
+    async with mesh(2, settings=NARROW) as (first, second):
+        with pytest.raises(Busy):
+            until_refused(first.broadcast)
+        waiting = asyncio.ensure_future(first.broadcast.broadcast(TOPIC, b"x"))
+        assert first.node.channels.disconnect(second.name)
+        await within(waiting)
+        assert first.machine.stats()["congested_peers"] == 0
