@@ -1,4 +1,4 @@
-"""The registry shows what is so, says what changed, and lets nobody write for others."""
+"""The registry shows what is so, tells what changed, and nobody writes for others."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_name_that_is_taken_again_is_not_buried(me: RegistryBench) -> None:
     me.register("cart", 2)
     me.wait(2 * GRAVE_MS)
     assert me.machine.own("cart") is not None
-    assert "cart" in [key[0] for key in me.machine.entries.keys()]
+    assert me.machine.entries.get(("cart", "me@h")) == (5, me.pid(2), {})
 
 
 def test_reasons_that_are_kept_are_bounded(me: RegistryBench) -> None:
@@ -214,25 +214,16 @@ def test_a_full_sync_tells_what_it_changed(
     a, b = pair
     a.register("cart", 1)
     a.register("user", 2)
-    assert (
-        b.take_all(a)
-        == [
-            ServiceRegistered("cart", "a@h"),
-            ServiceRegistered("user", "a@h"),
-        ]
-        or len(b.events) == 2
-    )
+    assert sorted(map(repr, b.take_all(a))) == [
+        repr(ServiceRegistered("cart", "a@h")),
+        repr(ServiceRegistered("user", "a@h")),
+    ]
     a.unregister("cart")
     a.down(2, "crash")
-    assert Counter(map(repr, b.take_all(a))) == Counter(
-        map(
-            repr,
-            [
-                ServiceUnregistered("cart", "a@h"),
-                ServiceDown("user", "a@h", "crash"),
-            ],
-        )
-    )
+    assert sorted(map(repr, b.take_all(a))) == [
+        repr(ServiceDown("user", "a@h", "crash")),
+        repr(ServiceUnregistered("cart", "a@h")),
+    ]
     assert b.take_all(a) == []
 
 
