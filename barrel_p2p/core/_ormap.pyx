@@ -12,7 +12,14 @@ those of the hybrid logical clock.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_DelItem, PyDict_GetItem, PyDict_Next, PyDict_SetItem
+from cpython.dict cimport (
+    PyDict_DelItem,
+    PyDict_GetItem,
+    PyDict_Next,
+    PyDict_SetDefault,
+    PyDict_SetItem,
+    PyDict_Size,
+)
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stddef cimport size_t
@@ -322,8 +329,9 @@ cdef class OrMap:
         """
         cdef Entry entry
         cdef Entry latest = None
-        _check(delta)
-        for each in delta.values():
+        for name, each in delta.items():
+            if type(name) is not bytes or type(each) is not Entry:
+                raise _no_delta(name, each)
             entry = <Entry>each
             if latest is None or _is_later(entry, latest):
                 latest = entry
@@ -341,28 +349,31 @@ cdef class OrMap:
 
         Returns:
             What changed, in the order of the delta.
+
+        Raises:
+            TypeError: Something in ``delta`` is no ``Entry`` by bytes. What stood before
+                it is merged.
         """
         cdef list changes = []
-        cdef Entry entry, before
+        cdef Change change
+        cdef Entry entry
         cdef bytes name
-        cdef uint64_t hashed
         cdef PyObject *key_bytes
         cdef PyObject *each
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t ahead = 0
-        _check(delta)
         for _ in range(AHEAD):
             _fetch(delta, &ahead)
         # Nothing in the loop runs code that could change the delta.
         while PyDict_Next(delta, &at, &key_bytes, &each):
             _fetch(delta, &ahead)
+            if type(<object>key_bytes) is not bytes or type(<object>each) is not Entry:
+                raise _no_delta(<object>key_bytes, <object>each)
             name = <bytes>key_bytes
             entry = <Entry>each
-            hashed = _hash_key(name)
-            before = self._find(name, hashed)
-            if before is None or _beats(entry, before):
-                self._put(name, hashed, before, entry)
-                changes.append(_new_change(name, before, entry))
+            change = self._offer(name, _hash_key(name), entry)
+            if change is not None:
+                changes.append(change)
         return changes
 
     def forget(self, key):
@@ -476,13 +487,40 @@ cdef class OrMap:
 
     cdef int _put(self, bytes name, uint64_t hashed, Entry before, Entry entry) except -1:
         # Requires before to be what _find returns for name.
-        cdef Py_ssize_t index = <Py_ssize_t>(hashed >> BUCKET_SHIFT)
-        cdef object bucket = self._buckets[index]
+        cdef dict bucket = self._bucket(hashed)
         if entry._hash == 0:
             entry._hash = _hash_entry(entry, hashed)
+        PyDict_SetItem(bucket, name, entry)
+        return self._account(name, hashed, before, entry)
+
+    cdef Change _offer(self, bytes name, uint64_t hashed, Entry entry):
+        # Keep entry if it is new or beats what is there: _find and _put in one look.
+        cdef dict bucket = self._bucket(hashed)
+        cdef Py_ssize_t known = PyDict_Size(bucket)
+        cdef Entry before = None
+        cdef PyObject *found
+        if entry._hash == 0:
+            entry._hash = _hash_entry(entry, hashed)
+        found = PyDict_SetDefault(bucket, name, entry)
+        if PyDict_Size(bucket) == known:
+            before = <Entry>found
+            if not _beats(entry, before):
+                return None
+            PyDict_SetItem(bucket, name, entry)
+        self._account(name, hashed, before, entry)
+        return _new_change(name, before, entry)
+
+    cdef dict _bucket(self, uint64_t hashed):
+        cdef Py_ssize_t index = <Py_ssize_t>(hashed >> BUCKET_SHIFT)
+        cdef object bucket = self._buckets[index]
         if bucket is None:
             bucket = self._buckets[index] = {}
-        PyDict_SetItem(bucket, name, entry)
+        return <dict>bucket
+
+    cdef int _account(
+        self, bytes name, uint64_t hashed, Entry before, Entry entry
+    ) except -1:
+        cdef Py_ssize_t index = <Py_ssize_t>(hashed >> BUCKET_SHIFT)
         if before is None:
             self._entries += 1
         else:
@@ -536,22 +574,11 @@ cdef bytes _canonical(object key):
     return <bytes?>_key_bytes(key)
 
 
-cdef int _check(dict delta) except -1:
-    # Everything is looked at before anything is changed.
-    cdef PyObject *name
-    cdef PyObject *entry
-    cdef Py_ssize_t at = 0
-    cdef Py_ssize_t ahead = 0
-    for _ in range(AHEAD):
-        _fetch(delta, &ahead)
-    while PyDict_Next(delta, &at, &name, &entry):
-        _fetch(delta, &ahead)
-        if type(<object>name) is not bytes or type(<object>entry) is not Entry:
-            raise TypeError(
-                "a delta holds Entry objects by bytes, not a "
-                f"{type(<object>entry).__name__} by a {type(<object>name).__name__}"
-            )
-    return 0
+cdef object _no_delta(object name, object entry):
+    return TypeError(
+        "a delta holds Entry objects by bytes, not a "
+        f"{type(entry).__name__} by a {type(name).__name__}"
+    )
 
 
 cdef inline void _fetch(dict delta, Py_ssize_t *ahead) noexcept:
