@@ -47,6 +47,7 @@ def perform(net: Net, step: tuple[str, int, int]) -> bool:
     return False
 
 
+@pytest.mark.timeout(600)
 @settings(max_examples=rounds(100, whole=10_000), deadline=None)
 @given(
     st.integers(0, 1 << 30),

@@ -196,6 +196,14 @@ def test_of_two_neighbours_the_smaller_name_asks_at_once_the_greater_later() -> 
     assert isinstance(late, SyncRequest)
 
 
+def test_a_replica_that_starts_asks_every_neighbour_whatever_their_names() -> None:
+    bench = Bench("m@h")
+    for name in ("a@h", "z@h"):
+        bench.tell(PeerUp(name))
+    effects = bench.tell(Start("late", OrMap("m@h", HLC())))
+    assert [e.to for e in effects if isinstance(e, Send)] == ["a@h", "z@h"]
+
+
 def test_the_greater_name_does_not_ask_a_neighbour_that_has_asked() -> None:
     bench = Bench("m@h")
     bench.tell(PeerUp("a@h"))

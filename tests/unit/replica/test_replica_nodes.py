@@ -73,7 +73,7 @@ class BrokenOwner(PlainOwner):
 
 
 async def test_a_write_is_merged_once_by_the_others_and_never_by_its_writer() -> None:
-    """E8, CLU-06."""
+    """E8."""
     async with replica_nodes(3) as nodes:
         raw: list[Delivery] = []
         nodes[0].broadcast.subscribe(topic_of(NAME), raw.append)
@@ -131,7 +131,7 @@ async def test_a_replica_that_starts_late_gets_what_its_neighbours_have() -> Non
         first, second = nodes
         for late, early in ((first, second), (second, first)):
             early.start()
-            await early.add(early.name, "before")
+            early.entries.add(early.name, "before")
             late.start()
             await eventually(lambda: alike(nodes))
             assert late.entries.get(early.name) == "before"
