@@ -43,7 +43,7 @@ no_bytes_need_no_pointer(void)
 int
 main(void)
 {
-    hashes_are_those_of_every_other_implementation();
-    no_bytes_need_no_pointer();
+    RUN(hashes_are_those_of_every_other_implementation);
+    RUN(no_bytes_need_no_pointer);
     return 0;
 }
