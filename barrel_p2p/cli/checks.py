@@ -1,6 +1,6 @@
 """What ``doctor`` looks at on this host. Each check changes nothing.
 
-Source: Linux, socket(7), proc(5), getrlimit(2).
+Source: Linux, proc(5), getrlimit(2).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from barrel_p2p.auth.identity import PRIVATE_FILE, load_key_pair
+from barrel_p2p.cli.check import Check, State
+from barrel_p2p.cli.network import network_checks
 from barrel_p2p.config import Config
 from barrel_p2p.core.clock import SystemClock
 from barrel_p2p.core.names import host_of
@@ -26,25 +27,9 @@ from barrel_p2p.node.data_dir import CREATION_EPOCH_S
 from barrel_p2p.quic.library import picoquic_table
 from barrel_p2p.storage.files import read_file
 
-__all__ = ["UDP_BUFFER_BYTES", "Check", "State", "checks_of"]
-
-type State = Literal["ok", "warn", "fail"]
-
-UDP_BUFFER_BYTES: Final = 4 << 20
-"""What the engine asks the kernel for, in each direction."""
+__all__ = ["checks_of"]
 
 _FILES_MIN: Final = 1_024
-_KERNEL = Path("/proc/sys/net/core")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What was looked at, how it is, and what would mend it."""
-
-    name: str
-    state: State
-    text: str
-    fix: str | None = None
 
 
 def checks_of(config: Config, name: str, directory: Path) -> Iterator[Check]:
@@ -57,12 +42,12 @@ def checks_of(config: Config, name: str, directory: Path) -> Iterator[Check]:
     """
     yield from _settings(config)
     yield from _transport()
-    yield from _buffers()
     yield _port(config)
     yield from _files(directory, config)
     yield _clock(directory)
     yield from _names(config, name)
     yield _descriptors()
+    yield from network_checks(config, name, directory)
 
 
 def _settings(config: Config) -> Iterator[Check]:
@@ -82,25 +67,6 @@ def _transport() -> Iterator[Check]:
         yield Check("picoquic", "fail", str(error), "make setup")
     else:
         yield Check("picoquic", "ok", "found, and all its symbols")
-
-
-def _buffers() -> Iterator[Check]:
-    for which in ("rmem_max", "wmem_max"):
-        try:
-            found = int((_KERNEL / which).read_text())
-        except (OSError, ValueError) as error:
-            yield Check(f"udp {which}", "warn", f"cannot be read: {error}")
-            continue
-        if found >= UDP_BUFFER_BYTES:
-            yield Check(f"udp {which}", "ok", f"{found:,} bytes")
-        else:
-            yield Check(
-                f"udp {which}",
-                "warn",
-                f"{found:,} bytes, the engine asks for {UDP_BUFFER_BYTES:,}: bursts "
-                "are dropped and sent again",
-                f"sysctl -w net.core.{which}={UDP_BUFFER_BYTES}",
-            )
 
 
 def _port(config: Config) -> Check:

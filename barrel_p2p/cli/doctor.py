@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from barrel_p2p.cli.checks import Check, checks_of
+from barrel_p2p.cli.check import Check
+from barrel_p2p.cli.checks import checks_of
 from barrel_p2p.cli.exit_codes import ExitCode
 from barrel_p2p.cli.options import Flag, Json, timeout_ms
 from barrel_p2p.cli.output import columns, say

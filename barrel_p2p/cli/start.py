@@ -18,23 +18,28 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from barrel_p2p.auth.trust import fingerprint
+from barrel_p2p.cli.detach import launch
 from barrel_p2p.cli.exit_codes import ExitCode
+from barrel_p2p.cli.joining import Joins
 from barrel_p2p.cli.logs import log_to
-from barrel_p2p.cli.options import Json
+from barrel_p2p.cli.options import Flag, Json
 from barrel_p2p.cli.output import columns, say
-from barrel_p2p.cli.refusals import Refused
+from barrel_p2p.cli.reach import answers
 from barrel_p2p.config import Config
 from barrel_p2p.core.names import NodeReference, default_node_name, host_of
-from barrel_p2p.errors import BarrelError, InvalidValue
-from barrel_p2p.node.failures import describe
+from barrel_p2p.errors import InvalidValue
 from barrel_p2p.node.node import Node
 from barrel_p2p.node.run import run
+from barrel_p2p.storage.files import ensure_private_directory
 
 __all__ = ["join_line", "named", "start"]
 
 type Setup = Callable[[Node], Awaitable[object] | object]
 
+type Tell = Callable[[dict[str, Any]], None]
+
 _ANY = ("0.0.0.0", "::")
+_DETACH_S = 60.0
 
 
 def start(
@@ -47,6 +52,8 @@ def start(
     config: Path | None = None,
     data_dir: Path | None = None,
     app: str | None = None,
+    detach: Flag = False,
+    log: Path | None = None,
     json: Json = False,
 ) -> int:
     """Run a node until SIGTERM or Ctrl-C.
@@ -61,6 +68,8 @@ def start(
             BARREL_P2P_DIST_COOKIE, never from an option.
         data_dir: What the node keeps; default: ./data/<name>.
         app: Your code, pkg.mod:setup; called with the node before it joins.
+        detach: Return once the node runs and answers commands; it goes on alone.
+        log: With --detach: the file it logs to; default: node.log in its directory.
         json: Print the banner as a JSON object.
     """
     given: dict[str, Any] = {
@@ -74,8 +83,18 @@ def start(
     )
     node = Node(named(name, settings), settings)
     setup = None if app is None else _setup(app)
+    tell: Tell = _teller(as_json=json)
+    if detach:
+        directory = Path(settings.data_dir or f"data/{node.name}")
+        ensure_private_directory(directory)
+        launched = launch(log or directory / "node.log")
+        if not launched.is_node:
+            banner = launched.wait(directory, _DETACH_S)
+            say(banner, _lines(banner), as_json=json)
+            return ExitCode.OK
+        tell = launched.tell
     log_to()
-    return run(_serve(node, join, setup, as_json=json))
+    return run(_serve(node, join, setup, tell))
 
 
 def named(name: str | None, config: Config) -> str:
@@ -101,8 +120,16 @@ def join_line(node: Node) -> str:
     return f"barrel-p2p start --name {second}{bind} --join {reference}"
 
 
+def _teller(*, as_json: bool) -> Tell:
+    def tell(banner: dict[str, Any]) -> None:
+        say(banner, _lines(banner), as_json=as_json)
+        sys.stdout.flush()
+
+    return tell
+
+
 async def _serve(
-    node: Node, join: tuple[str, ...], setup: Setup | None, *, as_json: bool
+    node: Node, join: tuple[str, ...], setup: Setup | None, tell: Tell
 ) -> int:
     # Until `serve_forever` listens to signals, SIGTERM does what Ctrl-C does.
     loop = asyncio.get_running_loop()
@@ -110,38 +137,32 @@ async def _serve(
     assert main is not None
     loop.add_signal_handler(signal.SIGTERM, main.cancel)
     try:
-        async with node:
+        async with node, Joins(node) as joins:
             if setup is not None:
                 found = setup(node)
                 if inspect.isawaitable(found):
                     await found
             for reference in join:
-                await _join(node, reference)
-            value = _banner(node)
-            say(value, _lines(value), as_json=as_json)
-            sys.stdout.flush()
+                await joins.join(reference)
+            tell(await _banner(node, joins.waiting))
             await node.serve_forever()
     except asyncio.CancelledError:
         return ExitCode.INTERRUPTED
     return ExitCode.OK
 
 
-async def _join(node: Node, reference: str) -> None:
-    try:
-        await node.join(reference)
-    except BarrelError as error:
-        raise Refused(describe(error), verb="join") from error
-
-
-def _banner(node: Node) -> dict[str, Any]:
+async def _banner(node: Node, waiting: list[str]) -> dict[str, Any]:
+    host, port = node.address.host, node.address.port
     return {
         "name": node.name,
         "address": str(node.address),
-        "host": node.address.host,
-        "port": node.address.port,
+        "host": host,
+        "port": port,
         "fingerprint": fingerprint(node.public_key).ssh,
         "trust_mode": node.keys.get_trust_mode(),
         "nodes": node.nodes(),
+        "waiting": list(waiting),
+        "answers_ms": await asyncio.to_thread(answers, host, port),
         "join": join_line(node),
     }
 
@@ -155,7 +176,15 @@ def _lines(banner: dict[str, Any]) -> Iterator[str]:
     ]
     if banner["nodes"]:
         rows.append(("joined", ", ".join(banner["nodes"])))
+    if banner["waiting"]:
+        rows.append(("not yet", f"{', '.join(banner['waiting'])}; tried again"))
+    if "pid" in banner:
+        rows += [("process", banner["pid"]), ("log", banner["log"])]
     yield from columns(rows)
+    if banner["answers_ms"] is None:
+        yield ""
+        yield f"warning: nothing answers at {banner['host']} UDP port {banner['port']},"
+        yield "  not even from this host. Name what others can dial with --advertise."
     yield ""
     yield "A second node joins with:"
     yield f"  {banner['join']}"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import shutil
 import signal
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.started_node import Shell, StartedNode
@@ -283,12 +288,108 @@ def test_a_killed_node_leaves_a_socket_that_stops_nobody(own: Shell) -> None:
         assert own.here("nodes").returncode == 4
 
 
-def test_who_cannot_join_does_not_start(own: Shell) -> None:
-    done = own.run("start", "--name", "b", "--join", "a@127.0.0.1:9")
+def test_who_is_refused_does_not_start(own: Shell) -> None:
+    with own.node("a") as a:
+        done = own.run(
+            *("start", "--name", "b", "--join", a.address),
+            BARREL_P2P_DIST_COOKIE="a guess at the cookie",
+        )
     assert done.returncode == 4
-    assert "error: could not join a@127.0.0.1:9 (gave up after" in done.stderr
-    assert "  udp        FAILED  nobody listens there" in done.stderr
+    assert f"error: could not join {a.address} (gave up after" in done.stderr
+    assert "  cookie     FAILED  " in done.stderr
     assert not (own.directory / "data/b@127.0.0.1/ctl.sock").exists()
+
+
+def test_who_is_started_first_joins_once_the_other_is_there(own: Shell) -> None:
+    port = free_port()
+    with own.node("b", "--join", f"a@127.0.0.1:{port}") as b:
+        assert (b.banner["nodes"], b.banner["waiting"]) == (
+            [],
+            [f"a@127.0.0.1:{port}"],
+        )
+        with own.node("a", "--port", str(port)) as a:
+            until(lambda: own.here("nodes", "--node", "a").stdout == f"{b.name}\n")
+            assert a.banner["answers_ms"] is not None
+        logged = b.end()[1]
+    lines = [json.loads(line) for line in logged.splitlines()]
+    told = [line for line in lines if line["logger"] == "barrel_p2p.cli"]
+    assert {line["event"] for line in told} == {"join_failed", "joined"}
+    assert told[0]["message"].endswith("; the next try is in 1 s")
+    assert told[-1]["message"].startswith(f"joined a@127.0.0.1:{port} at try ")
+
+
+def test_a_join_that_is_refused_later_is_given_up(own: Shell) -> None:
+    port = free_port()
+    with own.node("b", "--join", f"a@127.0.0.1:{port}") as b:
+        with own.node("a", "--port", str(port), BARREL_P2P_DIST_COOKIE="another"):
+            time.sleep(4)  # not synchronisation: the tries of some seconds
+        logged = b.end()[1]
+    assert "refused, and is not asked again" in logged
+
+
+def test_an_advertised_address_that_nobody_reaches_is_warned_of(own: Shell) -> None:
+    """The address is of TEST-NET-1, which leads nowhere."""
+    with own.node("a", "--advertise", "192.0.2.1") as a:
+        assert a.banner["answers_ms"] is None
+        asked = own.here("doctor", "--name", "a@192.0.2.1", "--json")
+        (check,) = [
+            c for c in json.loads(asked.stdout)["checks"] if c["name"] == "advertised"
+        ]
+        assert check["state"] == "warn"
+
+
+def test_a_detached_node_outlives_who_started_it_and_answers(own: Shell) -> None:
+    done = own.run("start", "--name", "a", "--detach", "--json", *APP)
+    assert (done.returncode, done.stderr) == (0, "")
+    banner = json.loads(done.stdout)
+    process = psutil.Process(banner["pid"])
+    try:
+        assert process.ppid() != os.getpid()
+        assert os.getsid(process.pid) not in (os.getsid(0), process.pid)
+        assert process.cwd() == str(own.directory)
+        assert process.terminal() is None
+        held = {str(Path(f"/proc/{process.pid}/fd/{n}").readlink()) for n in range(3)}
+        assert held == {"/dev/null", banner["log"]}
+        assert Path(banner["log"]).stat().st_mode & 0o777 == 0o600
+        assert own.here("call", "counter", "add", "2").stdout == "2\n"
+        again = own.run("start", "--name", "a", "--detach")
+        assert again.returncode == 1
+        assert f"in use by process {process.pid}" in again.stderr
+        assert own.here("stop").returncode == 0
+        process.wait(10)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert '"boot_warning"' in Path(banner["log"]).read_text()
+
+
+def test_a_detached_node_that_is_refused_fails_where_it_was_started(
+    own: Shell,
+) -> None:
+    with own.node("a") as a:
+        done = own.run(
+            *("start", "--name", "b", "--detach", "--join", a.address),
+            *("--log", "b.log"),
+            BARREL_P2P_DIST_COOKIE="a guess at the cookie",
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the node did not start; its log says:" in done.stderr
+    assert "could not join" in done.stderr
+    assert "the whole log is" in done.stderr
+    assert (own.directory / "b.log").exists()
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)  # not synchronisation: the interval of looks
 
 
 def test_the_doctor_shows_each_step_of_a_connect(shell: Shell, a: StartedNode) -> None:

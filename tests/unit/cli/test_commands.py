@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
+import socket
 import sys
 from pathlib import Path
 
 import pytest
 
-from barrel_p2p.cli.checks import UDP_BUFFER_BYTES, checks_of
+from barrel_p2p.cli.checks import checks_of
 from barrel_p2p.cli.logs import JsonLines, TerminalLines
 from barrel_p2p.cli.main import main
+from barrel_p2p.cli.network import UDP_BUFFER_BYTES, network_checks
+from barrel_p2p.cli.reach import answers
 from barrel_p2p.cli.start import named
 from barrel_p2p.cli.versions import versions
 from barrel_p2p.config import Config
 from barrel_p2p.core.names import default_node_name, host_of
-from tests.endpoints import closed_ports
+from tests.endpoints import closed_ports, endpoint
 from tests.started_node import Shell
 from tests.tree import ROOT
 
@@ -154,6 +158,38 @@ def test_the_doctor_knows_what_the_engine_asks_for() -> None:
     megabytes = UDP_BUFFER_BYTES >> 20
     assert f"SO_RCVBUF, {megabytes} << 20" in source
     assert f"SO_SNDBUF, {megabytes} << 20" in source
+
+
+def test_the_doctor_follows_a_packet_out_and_in_again(tmp_path: Path) -> None:
+    found = {
+        each.name: each
+        for each in network_checks(Config.load(env={}), "a@127.0.0.1", tmp_path)
+    }
+    assert list(found) == [
+        *("udp receive buffer", "udp send buffer", "gso", "gro"),
+        *("mtu loopback", "advertised"),
+    ]
+    assert found["mtu loopback"].state == "ok"
+    assert found["advertised"].state == "ok"
+    elsewhere = network_checks(Config.load(env={}), "a@192.0.2.1", tmp_path)
+    assert [each.state for each in elsewhere][-1] == "warn"
+
+
+def test_nothing_answers_where_no_quic_is_spoken() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        assert answers(*deaf.getsockname(), timeout=0.3) is None
+    with closed_ports(1) as [(host, port)]:
+        assert answers(host, port, timeout=0.3) is None
+
+
+async def test_an_endpoint_answers_and_begins_no_connection() -> None:
+    async with endpoint() as opened:
+        host, port = opened.address
+        took_ms = await asyncio.to_thread(answers, host, port)
+        assert took_ms is not None
+        assert 0 < took_ms < 1_000
+        assert not opened.connections
 
 
 def test_the_doctor_sees_who_holds_a_directory(tmp_path: Path) -> None:
