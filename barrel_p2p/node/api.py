@@ -29,6 +29,12 @@ from barrel_p2p.runtime.supervisor import (
 from barrel_p2p.runtime.switch import Call, Cast
 from barrel_p2p.runtime.typed import UnknownMessage, message
 from barrel_p2p.runtime.verbs import call, cast
+from barrel_p2p.services.service_events import (
+    ServiceDown,
+    ServiceEntry,
+    ServiceRegistered,
+    ServiceUnregistered,
+)
 
 __all__ = [
     "NO_REPLY",
@@ -59,6 +65,10 @@ __all__ = [
     "Replica",
     "ReplicaHandle",
     "ReplicatedStore",
+    "ServiceDown",
+    "ServiceEntry",
+    "ServiceRegistered",
+    "ServiceUnregistered",
     "Supervisor",
     "UnknownMessage",
     "call",

@@ -31,6 +31,7 @@ from barrel_p2p.node.boot import STAGES
 from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.notify import notify
 from barrel_p2p.node.parts import DRAIN_S, Parts
+from barrel_p2p.node.services import ServiceNode
 from barrel_p2p.quic.engine import EngineStats
 from barrel_p2p.runtime import addresses, proxy, rpc, server
 from barrel_p2p.runtime.process import Process
@@ -62,7 +63,7 @@ class NodeStats:
     engine: EngineStats
 
 
-class Node(ClusterNode):
+class Node(ClusterNode, ServiceNode):
     """One node of a cluster: a UDP port, keys, channels, processes.
 
     ``async with Node(...)`` starts and stops it. It belongs to the event loop it was
@@ -375,23 +376,35 @@ class Node(ClusterNode):
         return self._processes().whereis(name)
 
     async def start_server[S: GenServer](
-        self, kind: type[S], *args: Any, name: object = None, **kwargs: Any
+        self,
+        kind: type[S],
+        *args: Any,
+        name: object = None,
+        service: object = None,
+        **kwargs: Any,
     ) -> Pid:
         """Start a server; returns once its ``init`` is done.
 
         Args:
             kind: A ``GenServer``.
             args: For its ``init``.
-            name: A name on this node.
+            name: A name on this node; see ``At``.
+            service: A name in the whole cluster; see ``register_service``.
             kwargs: For its ``init``.
 
         Raises:
-            Conflict: The name is taken.
+            Conflict: The name is taken on this node; nothing was started.
             Exception: What ``init`` raised.
         """
-        return await server.start_server(
-            self._processes(), kind, *args, name=name, **kwargs
-        )
+        processes = self._processes()
+        pid = await server.start_server(processes, kind, *args, name=name, **kwargs)
+        if service is not None:
+            try:
+                await self.register_service(service, pid)
+            except BaseException:
+                await pid.exit("shutdown")
+                raise
+        return pid
 
     async def proxy[S: GenServer](
         self, kind: type[S], to: addresses.Destination, *, timeout: float | None = 5.0

@@ -21,6 +21,7 @@ from barrel_p2p.replica.driver import Replicas
 from barrel_p2p.services.member_inputs import LeaseSettings
 from barrel_p2p.services.member_messages import MEMBER_KINDS
 from barrel_p2p.services.members import LifeOf, Members
+from barrel_p2p.services.registry import Registry
 
 __all__ = ["overlay"]
 
@@ -34,6 +35,7 @@ async def overlay(parts: Parts) -> AsyncIterator[None]:
     _make(parts)
     forget = _connect(parts)
     parts.members.start()
+    parts.registry.start({parts.name: parts.switch.creation})
     parts.membership.start()
     try:
         yield
@@ -42,6 +44,7 @@ async def overlay(parts: Parts) -> AsyncIterator[None]:
         await parts.membership.leave()
         for one in forget:
             one()
+        parts.registry.close()
         await parts.membership.close()
         await parts.members.close()
         await parts.replicas.close()
@@ -85,6 +88,15 @@ def _make(parts: Parts) -> None:
     dispatcher.register(
         MEMBER_KINDS, parts.members.handle_frame, role=StreamRole.GOSSIP
     )
+    parts.registry = Registry(
+        parts.name,
+        parts.switch.creation,
+        replicas=parts.replicas,
+        processes=parts.processes,
+        clock=parts.clock,
+        hlc=parts.hlc,
+        rng=parts.rng("registry"),
+    )
     parts.membership = Membership(
         Settings.of(config),
         address=parts.address,
@@ -102,6 +114,7 @@ def _connect(parts: Parts) -> list[Callable[[], None]]:
     return [
         channels.listen(members.node_changed),
         channels.listen(parts.replicas.peer_changed),
+        members.listen(parts.registry.member_changed),
         members.listen(parts.replicas.member_changed),
         members.listen(parts.events.tell),
         membership.listen(members.peer_changed),

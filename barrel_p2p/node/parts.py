@@ -30,6 +30,7 @@ from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Switch
 from barrel_p2p.services.members import Members
+from barrel_p2p.services.registry import Registry
 
 __all__ = ["DRAIN_S", "Parts", "Stage"]
 
@@ -75,6 +76,7 @@ class Parts:
     broadcast: Broadcast = None  # type: ignore[assignment]
     members: Members = None  # type: ignore[assignment]
     replicas: Replicas = None  # type: ignore[assignment]
+    registry: Registry = None  # type: ignore[assignment]
 
     topics: dict[str, Subscriptions] = field(default_factory=dict)
 

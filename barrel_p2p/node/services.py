@@ -1,0 +1,163 @@
+"""What a node does with services: register a process, find one, hear of changes."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from barrel_p2p.core.terms import Pid
+from barrel_p2p.node.run import self_pid
+from barrel_p2p.runtime.event_stream import EventStream
+from barrel_p2p.runtime.process import Process
+from barrel_p2p.services.service_events import (
+    ServiceEntry,
+    ServiceEvent,
+    ServiceFilter,
+)
+
+if TYPE_CHECKING:
+    from barrel_p2p.node.parts import Parts
+
+__all__ = ["ServiceNode"]
+
+
+class ServiceNode(ABC):
+    """The part of ``Node`` that is about services."""
+
+    @abstractmethod
+    def _overlay(self) -> Parts:
+        """What the node is made of; NotStarted if it runs not, Conflict if hidden."""
+
+    async def register_service(
+        self,
+        name: object,
+        pid: Pid | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Let a process be found under ``name`` on every node, until it ends.
+
+        One process a node may have the name; several nodes may have it.
+
+        Args:
+            name: A key term: text, bytes, an integer, or a tuple of those.
+            pid: A process; None is the one that asks. The same process again changes
+                its metadata.
+            meta: Terms, for whoever looks it up.
+
+        Raises:
+            AlreadyRegistered: Another process has the name on this node.
+            NoProc: ``pid`` has ended.
+            InvalidValue, NotEncodable: ``name`` or ``meta`` cannot travel.
+            Busy: This node has too many services.
+
+        Guarantee:
+            When it returns, this node finds it, and all others are being told.
+        """
+        registry = self._overlay().registry
+        await registry.register_service(name, pid or self_pid(), meta)
+
+    async def unregister_service(self, name: object) -> None:
+        """Take this node's instance of ``name`` back. Unknown names are ignored."""
+        await self._overlay().registry.unregister_service(name)
+
+    def lookup(self, name: object) -> list[ServiceEntry]:
+        """Every instance of ``name`` that this node knows of, its own first."""
+        return self._overlay().registry.lookup(name)
+
+    def lookup_local(self, name: object) -> Pid:
+        """This node's own instance of ``name``.
+
+        Raises:
+            ServiceNotFound: It has none.
+        """
+        return self._overlay().registry.lookup_local(name)
+
+    def list_services(self) -> list[object]:
+        """The names of all services in the cluster, in a fixed order."""
+        return self._overlay().registry.list_services()
+
+    async def whereis_service(
+        self, name: object, *, retries: int = 0, timeout: float | None = None
+    ) -> Pid:
+        """A process of ``name``: this node's own, else any instance, each as likely.
+
+        Args:
+            name: A key term.
+            retries: How often to wait for it, 100 ms at first and 2 s at last.
+            timeout: Seconds for all of it; without ``retries`` it waits that long.
+
+        Raises:
+            ServiceNotFound: Nobody has registered it in time.
+        """
+        registry = self._overlay().registry
+        return await registry.whereis_service(name, retries=retries, timeout=timeout)
+
+    async def subscribe_services(
+        self,
+        pid: Pid | None = None,
+        *,
+        name: object = None,
+        pattern: str | re.Pattern[str] | None = None,
+        matches: ServiceFilter | None = None,
+    ) -> None:
+        """Send ``ServiceRegistered``, ``ServiceUnregistered`` and ``ServiceDown`` to a
+        process. Again replaces the filter.
+
+        Args:
+            pid: A process of this node; None is the one that asks.
+            name: Only events of this name.
+            pattern: Only of textual names that it matches.
+            matches: Only of names for which it is true.
+
+        Raises:
+            InvalidValue: ``pid`` is of another node, or there are two filters.
+        """
+        self._overlay().registry.subscribe(
+            pid or self_pid(), name=name, pattern=pattern, matches=matches
+        )
+
+    async def unsubscribe_services(self, pid: Pid | None = None) -> None:
+        """Send them no more. Idempotent."""
+        self._overlay().registry.unsubscribe(pid or self_pid())
+
+    def service_events(
+        self,
+        *,
+        name: object = None,
+        pattern: str | re.Pattern[str] | None = None,
+        matches: ServiceFilter | None = None,
+        maxsize: int = 1_024,
+    ) -> EventStream[ServiceEvent]:
+        """What happens to services, from now on; filters as ``subscribe_services``.
+
+        Args:
+            name: Only events of this name.
+            pattern: Only of textual names that it matches.
+            matches: Only of names for which it is true.
+            maxsize: Events that may wait before the oldest go.
+        """
+        return self._overlay().registry.events(
+            name=name, pattern=pattern, matches=matches, maxsize=maxsize
+        )
+
+    async def start_service_holder(self, name: object) -> Pid:
+        """Start a process that does nothing but hold ``name``; for tests.
+
+        Raises:
+            AlreadyRegistered: Another process has the name on this node.
+        """
+        processes = self._overlay().processes
+        pid = processes.spawn(_hold).pid
+        await self.register_service(name, pid)
+        return pid
+
+    async def stop_service_holder(self, pid: Pid) -> None:
+        """End a process of ``start_service_holder``."""
+        await pid.exit("shutdown")
+
+
+async def _hold(process: Process) -> None:
+    while await process.receive() is not None:
+        pass
