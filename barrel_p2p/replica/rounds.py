@@ -84,6 +84,7 @@ class RoundStats:
     unknown: int = 0
     strayed: int = 0
     chunks_sent: int = 0
+    chunks_held: int = 0
     chunks_received: int = 0
     entries_refused: int = 0
     unsendable: int = 0
@@ -97,6 +98,8 @@ class _Round:
     number: int
     chunks: int = 0
     done: SyncDone | None = None  # It came before the last chunk.
+    digest: bytes = b""  # What the leader has sent.
+    crossed: bool = False  # The peer has asked meanwhile, and was told so.
 
 
 @final
@@ -237,7 +240,8 @@ class Rounds:
         """The channel to ``peer`` had no room for ``message``."""
         if not isinstance(message, SyncRequest):
             # Of a refusal nothing is kept: who asked will ask again.
-            self._transfers.unsent(peer, message, now_ms, out)
+            if self._transfers.unsent(peer, message, now_ms, out):
+                self.stats.chunks_held += 1
             return
         state = self._peers.get(peer)
         if state is not None and _same(state.asked, message.replica, message.round):
@@ -268,7 +272,7 @@ class Rounds:
             if digest is None:
                 continue
             self._round = (self._round + 1) & 0xFFFF_FFFF
-            state.asked[replica] = _Round(self._round)
+            state.asked[replica] = _Round(self._round, digest=digest)
             self._leading[replica] = self._leading.get(replica, 0) + 1
             self.stats.asked += 1
             out.append(Send(peer, SyncRequest(replica, self._round, digest)))
@@ -301,9 +305,13 @@ class Rounds:
                 )
                 self._transfers.start(peer, transfer, now_ms, out)
                 return
+        half = state.asked[replica]
         self._end_asked(peer, state, replica, out)
         if done.status is Status.SAME:
             self._complete(peer, state, replica, out)
+            if half.crossed and self._stores[replica].digest() != half.digest:
+                # Written since, perhaps before the peer began to listen.
+                state.wanted[replica] = None
         elif done.status is Status.BUSY:
             self._ask_again(peer, state, replica, out)
         else:
@@ -376,6 +384,7 @@ class Rounds:
         self, peer: str, state: _Peer, replica: str, now_ms: int
     ) -> Status | None:
         if replica in state.asked and self._node < peer:
+            state.asked[replica].crossed = True
             return Status.CROSSED
         if not self._rates.take(peer, replica, now_ms):
             return Status.BUSY

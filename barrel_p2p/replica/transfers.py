@@ -120,11 +120,11 @@ class Transfers:
 
     def unsent(
         self, peer: str, message: object, now_ms: int, out: list[Effect]
-    ) -> None:
-        """There was no room for ``message``: hold it, if it is one of ours."""
+    ) -> bool:
+        """There was no room for ``message``: hold it; returns whether it is ours."""
         line = self._lines.get(peer)
         if line is None:
-            return
+            return False
         for transfer in line.transfers.values():
             if transfer.sent is message:
                 transfer.held, transfer.sent = transfer.sent, None
@@ -132,7 +132,8 @@ class Transfers:
                     transfer.held_since_ms = now_ms
                 line.waiting = True
                 out.append(SetTimer((PUMP, peer), BUSY_RETRY_MS))
-                return
+                return True
+        return False
 
 
 def _next_frame(transfer: Transfer) -> SyncChunk | SyncDone:

@@ -358,6 +358,19 @@ def test_when_both_ask_the_round_of_the_smaller_name_goes_on() -> None:
     assert great.told("a@h", crossed) == []
 
 
+def test_a_crossed_round_is_led_again_if_its_digest_was_too_old() -> None:
+    small, great = Bench("a@h"), Bench("b@h")
+    of_small, of_great = small.ask("b@h"), great.ask("a@h")
+    small.map.add("k", 1)  # gossiped before the other one listened
+    small.told("b@h", of_great)
+    (same,) = sent(great.told("a@h", of_small))
+    (again,) = sent(small.told("b@h", same))
+    assert isinstance(again, SyncRequest)
+    assert again.digest == small.map.digest()
+    done = SyncDone("r", again.round, Status.SAME)
+    assert sent(small.told("b@h", done)) == []
+
+
 def test_a_peer_that_is_silent_or_busy_is_asked_again_and_then_left_alone() -> None:
     bench = Bench("a@h")
     bench.ask("b@h")

@@ -9,18 +9,24 @@ from typing import Any
 import pytest
 
 from barrel_p2p.broadcast.messages import Delivery
-from barrel_p2p.core.hlc import HLC
+from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.core.members import MemberDead, MemberGone
-from barrel_p2p.core.ormap import TOMBSTONE, OrMap
+from barrel_p2p.core.ormap import TOMBSTONE, Entry, OrMap
 from barrel_p2p.errors import Busy, Conflict, InvalidValue, NotEncodable, NotStarted
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.replica.driver import topic_of
 from barrel_p2p.replica.limits import PENDING_ENTRIES_MAX
+from barrel_p2p.wire.terms import key_bytes
 from tests.channel_nodes import connected
 from tests.endpoints import eventually, within
 from tests.replica_nodes import NAME, ReplicaNode, replica_node, replica_nodes
 
 NARROW = EngineSettings(send_high=65_536, send_low=8_192, stream_window=65_536)
+
+# One chunk does not block the queue, and a second one does not fit.
+SHORT = EngineSettings(
+    send_high=99_000, send_low=8_192, send_max=100_000, stream_window=65_536
+)
 
 
 def all_hold(nodes: list[ReplicaNode], key: object, value: object) -> bool:
@@ -177,16 +183,20 @@ async def test_both_sides_of_a_new_channel_end_with_what_either_had() -> None:
         assert asked == [1, 0]
 
 
-async def test_a_large_store_waits_for_a_narrow_channel_and_goes_on() -> None:
+@pytest.mark.parametrize("settings", [NARROW, SHORT], ids=["blocked", "busy"])
+async def test_a_large_store_waits_for_a_narrow_channel_and_goes_on(
+    settings: EngineSettings,
+) -> None:
     async with (
-        replica_node("a@h", settings=NARROW) as first,
-        replica_node("b@h", settings=NARROW) as second,
+        replica_node("a@h", settings=settings) as first,
+        replica_node("b@h", settings=settings) as second,
     ):
         for number in range(4_000):
             first.entries.add(number, bytes(300))
         await connected(first.node, second.node)
         await within(eventually(lambda: alike([first, second])))
         assert second.replicas.stats()["rounds_chunks_received"] >= 15
+        assert first.replicas.stats()["rounds_chunks_held"] > 0
         assert len(second.entries) == 4_000
 
 
@@ -239,6 +249,30 @@ async def test_with_anti_entropy_it_reaches_everyone_both_ways() -> None:
         await eventually(lambda: alike(nodes))
         assert all_hold(nodes, "of first", 1)
         assert all_hold(nodes, "of last", 2)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["store", "plain"])
+async def test_old_news_that_a_sync_brought_goes_on_to_the_other_neighbours(
+    plain: bool,
+) -> None:
+    async with (
+        replica_node("a@h", started=False) as first,
+        replica_node("b@h", started=False) as middle,
+        replica_node("c@h", started=False) as last,
+    ):
+        nodes = [first, middle, last]
+        await connected(first.node, middle.node)
+        await connected(middle.node, last.node)
+        owners = [PlainOwner(n.name) if plain else n.store for n in nodes]
+        handles = [
+            n.replicas.start(NAME, owner)
+            for n, owner in zip(nodes, owners, strict=True)
+        ]
+        await eventually(lambda: len(middle.synced) >= 2)
+        stamp = Timestamp(first.clock.now().wall_ms - 10_000, 0)
+        owners[0].entries.merge({key_bytes("k"): Entry("k", stamp, "x@h", 1)})
+        handles[0].catch_up()
+        await eventually(lambda: owners[2].entries.get("k") == 1)
 
 
 async def test_only_a_member_that_is_gone_is_told_to_owners() -> None:
