@@ -394,17 +394,16 @@ class Plumtree:
         if not unknown:
             return []
         missing, hops = self._missing, message.hops
+        soon = now_ms < self._hurry_until_ms
         effects: list[Effect] = []
         asked: list[bytes] = []
         for i in unknown:
             message_id = ids[i * ID_BYTES : (i + 1) * ID_BYTES]
-            missing.announced(message_id, peer, hops[i], now_ms)
+            missing.announced(message_id, peer, hops[i], now_ms, soon=soon)
             if message.owed and missing.asked_now(message_id, peer, now_ms):
                 asked.append(message_id)
         if asked:
             self._graft(peer, asked, effects)
-        if now_ms < self._hurry_until_ms:
-            missing.hurry(now_ms)
         self._arm_repair(now_ms, effects)
         return effects
 

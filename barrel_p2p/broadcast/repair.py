@@ -92,8 +92,16 @@ class Missing:
     def __len__(self) -> int:
         return len(self._wanted)
 
-    def announced(self, message_id: bytes, peer: str, hops: int, now_ms: int) -> None:
-        """``peer`` has the message, which has not come yet."""
+    def announced(
+        self,
+        message_id: bytes,
+        peer: str,
+        hops: int,
+        now_ms: int,
+        *,
+        soon: bool = False,
+    ) -> None:
+        """``peer`` has the message, which has not come; ``soon``: no push is likely."""
         wanted = self._wanted.get(message_id)
         if wanted is not None:
             if (
@@ -108,9 +116,9 @@ class Missing:
             self.refused += 1
             return
         self._of_peer[peer] = count + 1
-        due_ms = now_ms + self._first_ms
+        due_ms = now_ms + (self._retry_ms if soon else self._first_ms)
         self._wanted[message_id] = Wanted(peer, hops, due_ms)
-        self._firsts.append((due_ms, message_id))
+        (self._retries if soon else self._firsts).append((due_ms, message_id))
         # What has come meanwhile leaves the queue bit by bit, not all when time is up.
         for _ in range(_SKIPPED_A_CALL):
             if not self._is_stale(self._firsts):
