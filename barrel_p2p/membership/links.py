@@ -115,6 +115,7 @@ class Counters:
     swaps: int = 0
     introductions: int = 0
     probes: int = 0
+    failures: int = 0
     pending_timeouts: int = 0
     ignored: int = 0
 
@@ -317,6 +318,7 @@ class Links:
     def fail(self, entry: Pending, reason: str) -> None:
         """``entry`` came to nothing."""
         name = entry.address.name
+        self.counters.failures += 1
         self.drop_pending(name)
         self.hungry = True
         self.remembered.failed(name)

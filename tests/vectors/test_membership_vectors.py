@@ -71,7 +71,6 @@ def test_the_page_names_the_limit() -> None:
 
 
 def test_nothing_that_a_node_only_knows_for_itself_travels() -> None:
-    """HPW-03 and HPW-04 are the dispatcher's; this is the other half of a codec."""
     travels = {
         field
         for each in messages.Message.__args__

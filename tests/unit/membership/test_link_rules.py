@@ -408,7 +408,7 @@ def test_contacts_are_asked_only_to_introduce_while_there_are_peers() -> None:
 
 
 def test_a_node_without_contacts_contacts_nobody() -> None:
-    """BOO-01, BOO-05: and what it does not know is refused or does nothing."""
+    """BOO-01, BOO-05, HPW-04: and what it does not know does nothing."""
     one = One()
     assert dialled(one.tell(TimerFired("contact"))) == []
     assert one.tell(TimerFired("nothing")) == []

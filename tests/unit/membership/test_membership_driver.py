@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -21,8 +20,11 @@ from barrel_p2p.errors import (
     PeerUnreachable,
     StorageError,
 )
+from barrel_p2p.membership.messages import Join as JoinMessage
+from barrel_p2p.membership.messages import encode
 from barrel_p2p.membership.peer_file import load_peers, save_peers
 from barrel_p2p.membership.settings import Settings
+from barrel_p2p.wire.kinds import Kind
 from tests.channel_nodes import node
 from tests.endpoints import eventually, within
 from tests.membership_nodes import ViewNode, view_node
@@ -156,7 +158,7 @@ async def test_contacts_are_tried_for_ever(tmp_path: Path) -> None:
         b = await stack.enter_async_context(
             view_node("b@h", contacts=(ref,), settings=HURRIED)
         )
-        await asyncio.sleep(0.5)  # not synchronisation: several attempts have to fail
+        await eventually(lambda: b.views.counters.failures >= 2)
         assert b.views.active_view() == []
         await stack.enter_async_context(view_node("a@h", port=port))
         await eventually(lambda: b.views.active_view() == ["a@h"])
@@ -202,3 +204,55 @@ async def test_a_file_that_holds_something_else_is_refused_and_does_no_harm(
         load_peers(store)
     async with view_node("b@h", store=store) as b:
         assert b.views.active_view() == []
+
+
+async def test_a_message_counts_as_that_of_the_name_its_channel_proved() -> None:
+    """HPW-03: and one that is none ends the channel."""
+    async with view_node("a@h") as a, node("b@h") as bare:
+        bare.channels.dispatcher.register(
+            range(32, 39), bare.heard, role=StreamRole.CONTROL
+        )
+        channel = await within(bare.channels.connect(a.ref))
+        channel.send_control(*encode(JoinMessage(5, soft=False, place=("", 0))))
+        await eventually(lambda: a.views.active_view() == ["b@h"])
+        assert channel.is_up
+        channel.send_control(Kind.JOIN, b"?")
+        await eventually(lambda: a.events[-1] == PeerDown("b@h", "protocol_error"))
+
+
+async def test_a_channel_alone_makes_no_peer() -> None:
+    """HPV-01: nodes dial each other on demand, whatever the views are."""
+    async with view_node("a@h") as a, view_node("b@h") as b:
+        await within(b.channels.channels.connect(a.ref))
+        await eventually(lambda: a.channels.channels.get("b@h") is not None)
+        assert a.views.active_view() == b.views.active_view() == []
+        assert a.events == b.events == []
+
+
+async def test_blocked_peers_stay_out_and_their_channels_stay_up() -> None:
+    async with AsyncExitStack() as stack:
+        a, b = await cluster(stack, 2, HURRIED)
+        await eventually(lambda: b.views.active_view() == ["n0@h"])
+        a.views.block_peers(["n1@h"])
+        assert a.events[-1] == PeerDown("n1@h", "blocked")
+        await eventually(lambda: b.views.active_view() == [])
+        assert a.channels.channels.get("n1@h") is not None
+        a.views.unblock_peers()
+        await eventually(lambda: a.views.active_view() == ["n1@h"])
+
+
+async def test_a_listener_that_fails_or_is_gone_takes_nothing_from_the_others() -> None:
+    async with view_node("a@h") as a, view_node("b@h") as b:
+        heard: list[object] = []
+
+        def fail(event: object) -> None:
+            raise RuntimeError("a bug of the application")
+
+        forget = b.views.listen(fail)
+        b.views.listen(heard.append)
+        await within(b.views.join(a.ref))
+        assert heard == [PeerUp("a@h"), Joined()]
+        forget()
+        forget()
+        await b.views.leave()
+        assert heard[-1] == Left()
