@@ -36,6 +36,8 @@ Answer = dict[str, Any]
 ECHO = "echo"
 """The local name of the server that every one of them runs."""
 
+FLOOD_BATCH = 64
+
 _POLL_S = 0.01
 
 
@@ -159,6 +161,8 @@ class _Program:
         self._hanging: list[asyncio.Task[Any]] = []
         self._slow: list[asyncio.Event] = []
         self._read = 0
+        self._sent = 0
+        self._flood: Pid | None = None
 
     async def watch(self) -> None:
         async with self._node.events() as events:
@@ -255,6 +259,38 @@ class _Program:
 
         pid = self._node.spawn(read, mailbox_limit=limit)
         return [pid.node, pid.id, pid.creation]
+
+    async def do_slow_reader(self, limit: int, pause_s: float) -> list[Any]:
+        """Start a process that reads a message, and rests, and so on."""
+
+        async def read(me: Process) -> None:
+            async for _ in me:
+                self._read += 1
+                await asyncio.sleep(pause_s)
+
+        pid = self._node.spawn(read, mailbox_limit=limit)
+        return [pid.node, pid.id, pid.creation]
+
+    async def do_flood(self, pid: list[Any], size: int) -> None:
+        """Start a process that sends as fast as it may."""
+        to, message = Pid(*pid), bytes(size)
+
+        async def send(me: Process) -> None:
+            while True:
+                await to.send(message)
+                self._sent += 1
+                if self._sent % FLOOD_BATCH == 0:
+                    await asyncio.sleep(0)  # It has to hear that it may not go on.
+
+        self._flood = self._node.spawn(send)
+
+    async def do_flooded(self) -> int:
+        """How much the flood has sent so far."""
+        return self._sent
+
+    async def do_end_flood(self) -> None:
+        assert self._flood is not None
+        await self._flood.exit("kill")
 
     async def do_read(self) -> None:
         for may in self._slow:
