@@ -300,7 +300,7 @@ class Plumtree:
         effects: list[Effect] = []
         out = Gossip(1, message_id, event.topic, event.payload)
         if len(self._missing):
-            self._missing.came(message_id)
+            self._missing.came(message_id, now_ms)
         self._spread(None, out, now_ms, effects)
         effects.append(Publish(Delivery(event.topic, event.payload, message_id, True)))
         return effects
@@ -324,7 +324,7 @@ class Plumtree:
         counts["delivered"] += 1
         effects.append(Publish(Delivery(topic, payload, message_id, False)))
         if len(self._missing):
-            wanted = self._missing.came(message_id)
+            wanted = self._missing.came(message_id, now_ms)
             if wanted is not None and not message.again:
                 self._optimise(peer, hops, wanted, now_ms, effects)
         return effects

@@ -19,6 +19,8 @@ from typing import Final, final
 __all__ = [
     "ANNOUNCERS_MAX",
     "GRAFT_TRIES_MAX",
+    "LAGS_WAITED",
+    "LAG_MS_MAX",
     "MISSING_MAX",
     "MISSING_PEER_MAX",
     "Missing",
@@ -30,6 +32,12 @@ ANNOUNCERS_MAX: Final = 8
 
 GRAFT_TRIES_MAX: Final = 10
 """Times that one id is asked for; a later announcement begins anew."""
+
+LAGS_WAITED: Final = 3
+"""While pushes come, but late, an announced message has so many of their delays."""
+
+LAG_MS_MAX: Final = 10_000
+"""But it never waits longer than this for that reason."""
 
 MISSING_MAX: Final = 1 << 18
 """Ids waited for."""
@@ -47,16 +55,18 @@ class Wanted:
     Attributes:
         announcers: Who has it, in the order in which they said so.
         hops: What each of them said.
+        since_ms: When the first of them did.
         due_ms: When to ask next.
         tries: How often it was asked for.
         turn: Position of the announcer whose turn it is.
     """
 
-    __slots__ = ("announcers", "due_ms", "hops", "tries", "turn")
+    __slots__ = ("announcers", "due_ms", "hops", "since_ms", "tries", "turn")
 
-    def __init__(self, peer: str, hops: int, due_ms: int) -> None:
+    def __init__(self, peer: str, hops: int, now_ms: int, due_ms: int) -> None:
         self.announcers = [peer]
         self.hops = [hops]
+        self.since_ms = now_ms
         self.due_ms = due_ms
         self.tries = 0
         self.turn = 0
@@ -86,6 +96,8 @@ class Missing:
         self._firsts: deque[tuple[int, bytes]] = deque()  # due, id; some are stale
         self._retries: deque[tuple[int, bytes]] = deque()
         self._of_peer: dict[str, int] = {}
+        self._lag_ms = 0  # how late pushes are behind announcements, of late the most
+        self._came_ms = 0
         self.refused = 0
         self.given_up = 0
 
@@ -117,7 +129,7 @@ class Missing:
             return
         self._of_peer[peer] = count + 1
         due_ms = now_ms + (self._retry_ms if soon else self._first_ms)
-        self._wanted[message_id] = Wanted(peer, hops, due_ms)
+        self._wanted[message_id] = Wanted(peer, hops, now_ms, due_ms)
         (self._retries if soon else self._firsts).append((due_ms, message_id))
         # What has come meanwhile leaves the queue bit by bit, not all when time is up.
         for _ in range(_SKIPPED_A_CALL):
@@ -140,11 +152,13 @@ class Missing:
         self._firsts.append((wanted.due_ms, message_id))
         return True
 
-    def came(self, message_id: bytes) -> Wanted | None:
+    def came(self, message_id: bytes, now_ms: int) -> Wanted | None:
         """The message is here; returns what was known about it."""
-        wanted = self._wanted.pop(message_id, None)
-        if wanted is not None:
-            self._uncount(wanted)
+        wanted = self._forget(message_id)
+        if wanted is not None and wanted.tries == 0:
+            late_ms = now_ms - wanted.since_ms
+            self._lag_ms = max(late_ms, (7 * self._lag_ms + late_ms) // 8)
+            self._came_ms = now_ms
         return wanted
 
     def hurry(self, now_ms: int) -> None:
@@ -182,7 +196,11 @@ class Missing:
                     continue
                 if wanted.tries >= GRAFT_TRIES_MAX:
                     self.given_up += 1
-                    self.came(message_id)
+                    self._forget(message_id)
+                    continue
+                if wanted.tries == 0 and self._may_still_come(wanted, now_ms):
+                    wanted.due_ms = now_ms + self._retry_ms
+                    self._retries.append((wanted.due_ms, message_id))
                     continue
                 peer = _next_announcer(wanted, asked, links)
                 wanted.tries += 1
@@ -190,6 +208,22 @@ class Missing:
                 self._retries.append((wanted.due_ms, message_id))
                 asked.setdefault(peer, []).append(message_id)
         return asked
+
+    def _may_still_come(self, wanted: Wanted, now_ms: int) -> bool:
+        """Whether the push is likely to be under way, behind others that are late.
+
+        To ask for it would load a node that is behind with a second copy of everything.
+        """
+        if now_ms - self._came_ms >= self._retry_ms:
+            return False
+        waited_ms = now_ms - wanted.since_ms
+        return waited_ms < min(LAGS_WAITED * self._lag_ms, LAG_MS_MAX)
+
+    def _forget(self, message_id: bytes) -> Wanted | None:
+        wanted = self._wanted.pop(message_id, None)
+        if wanted is not None:
+            self._uncount(wanted)
+        return wanted
 
     def _is_stale(self, queue: deque[tuple[int, bytes]]) -> bool:
         if not queue:

@@ -237,6 +237,17 @@ def test_asking_ends_and_a_later_announcement_begins_anew() -> None:
     assert bench.wait(GRAFT_TIMEOUT_MS) == [Send(A, Graft(ID))]
 
 
+def test_what_comes_late_behind_others_is_not_asked_for_while_they_come() -> None:
+    bench = Bench(A, B)
+    ids = [i.to_bytes(16) for i in range(30)]
+    bench.ihave(B, *ids)
+    for one in ids[:20]:
+        assert sent(bench.wait(100), Graft) == []
+        bench.gossip(A, one)
+    first = sent(bench.wait(2 * GRAFT_RETRY_MS), Graft)[0]
+    assert first == (B, Graft(b"".join(ids[20:])))
+
+
 def test_announcers_that_have_gone_are_asked_last() -> None:
     bench = Bench(A, B, C)
     bench.ihave(A, ID)
