@@ -117,7 +117,27 @@ async def test_random_work_leaves_a_registry_that_works() -> None:
         assert a.registry.lookup_local("s1") == last
 
 
+async def test_one_registration_is_one_event_and_one_entry() -> None:
+    """E8: what gossip brings back to its writer changes nothing."""
+    async with service_nodes(2) as (a, b):
+        pid = await a.serve("cart")
+        await eventually(lambda: len(b.events) == 1)
+        assert [entry.pid for entry in a.registry.lookup("cart")] == [pid]
+        await a.registry.unregister_service("cart")
+        assert a.registry.lookup("cart") == []
+        await eventually(lambda: len(b.events) == 2)
+        await a.serve("after")
+        await eventually(lambda: len(b.events) == 3)
+        told = [
+            ServiceRegistered("cart", "n0@h"),
+            ServiceUnregistered("cart", "n0@h"),
+            ServiceRegistered("after", "n0@h"),
+        ]
+        assert a.events == b.events == told
+
+
 async def test_a_registration_reaches_every_node_with_its_metadata() -> None:
+    """E28: a tuple is a name like any other."""
     async with service_nodes(3) as (a, b, c):
         pid = await a.serve(("cart", 42), load=1)
         for node in (b, c):
@@ -248,7 +268,7 @@ async def test_a_listener_may_register_and_events_keep_their_order() -> None:
 
 
 async def test_a_subscriber_is_sent_the_events_that_it_wants() -> None:
-    """REG-27, REG-28, REG-30, REG-32."""
+    """REG-27, REG-28, REG-30, REG-32, E28."""
     async with service_nodes(2) as (a, b):
         boxes = [b.spawn() for _ in range(4)]
         every, named, matching, odd = boxes

@@ -210,7 +210,7 @@ def test_another_process_under_the_name_is_an_end_and_a_beginning(
 def test_a_full_sync_tells_what_it_changed(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
-    """Removals included, where the original is silent."""
+    """Removals included, where the original is silent (E12)."""
     a, b = pair
     a.register("cart", 1)
     a.register("user", 2)
