@@ -14,6 +14,7 @@ __all__ = [
     "IDS_MAX",
     "IHAVE_BATCH",
     "IHAVE_FLUSH_MS",
+    "IN_FLIGHT_MS",
     "MESSAGE_TTL_MS",
     "OPTIMISE_HOPS",
     "OPTIMISE_PAUSE_MS",
@@ -48,6 +49,9 @@ IHAVE_FLUSH_MS: Final = 5
 
 IHAVE_BATCH: Final = 256
 """Ids that are announced at once: so many do not wait for ``IHAVE_FLUSH_MS``."""
+
+IN_FLIGHT_MS: Final = 500
+"""How long what a peer sent before it was pruned may still come."""
 
 OPTIMISE_HOPS: Final = 4
 """Hops that an announced path must save to replace the one that a message took."""

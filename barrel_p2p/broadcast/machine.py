@@ -32,6 +32,7 @@ from barrel_p2p.broadcast.limits import (
     IDS_MAX,
     IHAVE_BATCH,
     IHAVE_FLUSH_MS,
+    IN_FLIGHT_MS,
     MESSAGE_TTL_MS,
     OPTIMISE_HOPS,
     OPTIMISE_PAUSE_MS,
@@ -165,6 +166,7 @@ class Plumtree:
         self._timers: dict[str, int] = {}  # by name, when
         self._hurry_until_ms = -1
         self._optimise_from_ms = 0
+        self._stray_ms = -IN_FLIGHT_MS  # when a pruned peer was last the first
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._inputs: dict[type, Callable[[Any, int], list[Effect]]] = {
             Received: self._on_received,
@@ -274,6 +276,7 @@ class Plumtree:
         """Make it eager; it is told now what the lazy ones are about to be told."""
         del self._lazy[peer]
         self._eager[peer] = None
+        self._pruned_ms.pop(peer, None)
         if not self._fresh_ids:
             return
         if peer in self._blocked:
@@ -318,7 +321,10 @@ class Plumtree:
         effects: list[Effect] = []
         hops = message.hops
         if peer in self._lazy and not message.again:
-            self._promote(peer, effects)
+            if now_ms - self._pruned_ms.get(peer, -IN_FLIGHT_MS) < IN_FLIGHT_MS:
+                self._stray_ms = now_ms
+            else:
+                self._promote(peer, effects)
         out = Gossip(hops + 1 if hops < HOPS_MAX else hops, message_id, topic, payload)
         self._spread(peer, out, now_ms, effects)
         counts["delivered"] += 1
@@ -360,6 +366,10 @@ class Plumtree:
         if message.again:
             return []
         if peer in self._eager:
+            # What a pruned peer had sent before comes first now and then. To prune the
+            # other for it would leave nobody who pushes to us.
+            if now_ms - self._stray_ms < IN_FLIGHT_MS:
+                return []
             self._demote(peer)
         elif now_ms - self._pruned_ms.get(peer, -PRUNE_AGAIN_MS) < PRUNE_AGAIN_MS:
             return []

@@ -146,6 +146,15 @@ def test_what_was_in_flight_is_pruned_once_and_a_lost_prune_is_said_again() -> N
     assert bench.gossip(B, OTHER) == [Send(B, PRUNE)]
 
 
+def test_a_pruned_peer_that_comes_first_once_more_costs_no_other_its_place() -> None:
+    bench = Bench(A, B)
+    bench.gossip(A)
+    assert bench.gossip(B) == [Send(B, PRUNE)]
+    bench.gossip(B, OTHER)
+    assert bench.gossip(A, OTHER) == []
+    assert (bench.machine.eager, bench.machine.lazy) == ([A], [B])
+
+
 def test_a_second_copy_that_answers_a_graft_prunes_nobody() -> None:
     bench = Bench(A, B)
     bench.gossip(A)
