@@ -440,3 +440,63 @@ def test_peers_are_written_when_they_have_changed_and_again_if_that_failed() -> 
     assert not any(isinstance(e, Persist) for e in one.tell(TimerFired("shuffle")))
     one.tell(PersistFailed("peers", "disk full"))
     assert any(isinstance(e, Persist) for e in one.tell(TimerFired("shuffle")))
+
+
+def test_whoever_says_disconnect_gives_up_its_own_request() -> None:
+    """Else a reply that was under way would make a link that only one side has."""
+    one = One(active_size=1)
+    one.tell(NodeUp("a@h"))
+    asked = request(one.tell(Join(address("a@h"))), "a@h")
+    assert PeerUp("a@h") in published(one.says("a@h", Neighbor(1, False, PLACE)))
+    assert published(one.joined("b@h")) == [PeerDown("a@h", "dropped"), PeerUp("b@h")]
+    late = NeighborReply(asked.request_id, Verdict.ACCEPTED, PLACE, ())
+    assert one.says("a@h", late) == []
+    assert one.machine.active_view() == ["b@h"]
+
+
+def test_a_reply_to_another_request_is_dropped() -> None:
+    one = One()
+    one.tell(NodeUp("a@h"))
+    asked = request(one.tell(Join(address("a@h"))), "a@h")
+    other = NeighborReply(asked.request_id - 1, Verdict.ACCEPTED, PLACE, ())
+    assert one.says("a@h", other) == []
+    assert one.machine.active_view() == []
+
+
+def test_a_replacement_that_says_it_has_left_is_no_replacement() -> None:
+    one = One(peers=1, active_size=2)
+    one.hears_of("a@h")
+    asked = request(one.tell(NodeUp("a@h")), "a@h")
+    one.says("a@h", NeighborReply(asked.request_id, Verdict.LEFT, PLACE, ()))
+    assert one.machine.passive_view() == []
+    one.hears_of("a@h")
+    assert one.machine.passive_view() == []
+
+
+def test_an_answer_to_our_shuffle_counts_only_from_whom_we_asked() -> None:
+    one = One(peers=5)
+    ((to, begun),) = sent(one.tell(TimerFired("shuffle")), Shuffle)
+    assert isinstance(begun, Shuffle)
+    other = next(name for name in one.machine.active_view() if name != to)
+    answer = ShuffleReply(begun.request_id, (address("x@h"),))
+    assert one.says(other, answer) == []
+    assert one.machine.passive_view() == []
+    one.says(to, answer)
+    assert one.machine.passive_view() == ["x@h"]
+
+
+def test_a_request_ends_with_its_channel() -> None:
+    one = One()
+    one.tell(NodeUp("a@h"))
+    asked = request(one.tell(Join(address("a@h"))), "a@h")
+    effects = one.tell(NodeDown("a@h", "idle_timeout"))
+    assert published(effects) == [JoinFailed("a@h", "idle_timeout")]
+    one.tell(NodeUp("a@h"))
+    late = NeighborReply(asked.request_id, Verdict.ACCEPTED, PLACE, ())
+    assert one.says("a@h", late) == []
+
+
+def test_a_message_without_a_channel_is_ignored() -> None:
+    one = One()
+    assert one.says("a@h", JoinMessage(1, False, PLACE)) == []
+    assert one.machine.counters.ignored == 1
