@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from barrel_p2p.replica.driver import topic_of
 from barrel_p2p.replica.limits import PENDING_ENTRIES_MAX
 from barrel_p2p.wire.terms import key_bytes
 from tests.channel_nodes import connected
-from tests.endpoints import eventually, within
+from tests.endpoints import DEADLINE_S, eventually, within
 from tests.replica_nodes import NAME, ReplicaNode, replica_node, replica_nodes
 
 NARROW = EngineSettings(send_high=65_536, send_low=8_192, stream_window=65_536)
@@ -194,9 +195,14 @@ async def test_a_large_store_waits_for_a_narrow_channel_and_goes_on(
         for number in range(4_000):
             first.entries.add(number, bytes(300))
         await connected(first.node, second.node)
-        await within(eventually(lambda: alike([first, second])))
+        async with asyncio.timeout(DEADLINE_S):
+            while first.replicas.stats()["rounds_chunks_held"] == 0:
+                with contextlib.suppress(Busy):
+                    first.broadcast.broadcast_nowait("noise", bytes(90_000))
+                await asyncio.sleep(0)
+        assert len(second.entries) < 4_000
+        await eventually(lambda: alike([first, second]))
         assert second.replicas.stats()["rounds_chunks_received"] >= 15
-        assert first.replicas.stats()["rounds_chunks_held"] > 0
         assert len(second.entries) == 4_000
 
 
