@@ -12,7 +12,7 @@ import selectors
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -58,6 +58,18 @@ class Child:
     def pid(self) -> int:
         """Process id."""
         return self._process.pid
+
+    def say(self, value: Mapping[str, object]) -> None:
+        """Write one JSON object as a line to the child's stdin.
+
+        Raises:
+            ChildFailed: The child has ended.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(value).encode() + b"\n")
+        except BrokenPipeError as error:
+            raise ChildFailed(f"`{self._name}` has ended") from error
 
     def line(self, timeout_s: float = ANSWER_SECONDS_MAX) -> dict[str, object]:
         """Wait for the child's next line and return the JSON object on it.
