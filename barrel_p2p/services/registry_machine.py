@@ -328,12 +328,6 @@ class RegistryMachine:
         self, slot: Slot, name: object, node: str, value: Any, now_ms: int
     ) -> None:
         creation = value[0]
-        if creation < self._lives.get(node, 0):
-            self.entries.forget((name, node))
-            held = self.index.get(node, slot)
-            if held is not None:
-                self._drop(held)
-            return
         if len(value) == _LIVE_FIELDS:
             entry = ServiceEntry(name, value[1], node, value[2])
             self._set(slot, name, node, creation, entry, now_ms)

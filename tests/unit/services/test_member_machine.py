@@ -426,6 +426,19 @@ def test_a_node_that_was_stopped_declares_nobody_dead(bench: Bench) -> None:
     assert MemberDead("a@h", 1, "expired") in told
 
 
+def test_a_stop_shorter_than_a_lease_is_seen_by_the_late_heartbeat(
+    bench: Bench,
+) -> None:
+    """No verdict was due meanwhile, and yet nobody could have been heard."""
+    bench.meet("a@h", "b@h")
+    bench.wait(1)
+    bench.now += 4_500
+    del bench.timers["beat"]
+    bench.tell(TimerFired("beat"))
+    assert bench.machine.stats.pauses == 1
+    assert published(bench.wait(TTL - 100)) == []
+
+
 def test_a_suspicion_that_a_stop_interrupted_starts_anew(bench: Bench) -> None:
     bench.meet("a@h", "b@h")
     bench.tell(NodeDown("a@h", "unreachable"))

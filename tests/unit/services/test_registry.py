@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from barrel_p2p.core.events import Down
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import (
     AlreadyRegistered,
@@ -78,6 +79,16 @@ async def test_what_ends_right_after_registering_leaves_nothing() -> None:
         await eventually(lambda: ServiceRegistered("after", "n0@h") in b.events)
         assert (b_knows in b.events) == (down in b.events)
         assert b.registry.list_services() == ["after"]
+
+
+async def test_the_end_of_an_earlier_watch_is_no_end_of_a_later_one() -> None:
+    async with service_node("a@h") as a:
+        pid = await a.serve("cart")
+        earlier = a.registry._refs[pid]
+        await a.registry.unregister_service("cart")
+        await a.registry.register_service("cart", pid)
+        a.registry._ended([Down(earlier, pid, "noconnection")])
+        assert a.registry.lookup_local("cart") == pid
 
 
 async def test_ten_quick_generations_of_a_holder_end_clean() -> None:

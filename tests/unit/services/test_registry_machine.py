@@ -335,6 +335,22 @@ def test_a_new_life_owes_nothing_to_the_old_one(
     # An old entry of a third node's map is no news of the new life.
     assert b.take_all(a) == []
     assert b.names() == ["cart"]
+    assert len(b.machine.index) == len(b.machine.entries) == 1
+
+
+def test_services_of_a_life_that_is_not_here_yet_wait_for_it(
+    pair: tuple[RegistryBench, RegistryBench],
+) -> None:
+    """Gossip may bring them before the lease, and the old life's end after them."""
+    _, b = pair
+    again = RegistryBench("a@h", 2)
+    again.register("cart", 9)
+    assert b.take(again.told[-1]) == []
+    assert b.dead("a@h", 1) == []
+    assert b.up("a@h", 1) == []
+    assert b.dead("a@h", 1, "restarted") == []
+    assert b.gone("a@h", 1) == []
+    assert b.up("a@h", 2) == [ServiceRegistered("cart", "a@h")]
 
 
 def test_a_node_takes_its_old_life_s_services_back(me: RegistryBench) -> None:
