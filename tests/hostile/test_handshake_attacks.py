@@ -22,10 +22,11 @@ from barrel_p2p.auth.machine import Handshake, Role
 from barrel_p2p.auth.messages import Challenge, Fail, Hello, Message, Ok, Response
 from barrel_p2p.auth.transcript import Exchange, proof
 from tests.handshakes import COOKIE, WALL_MS, Link, Party, Side, talk
-from tests.tools import rounds
+from tests.tools import DEEP, rounds
 from tests.weaknesses import unbound, version_2, weakened
 
 TRIALS = rounds(100, whole=1_000)
+REPLAYS = rounds(100, whole=25_000)  # By each of four tests, so that 10^5 are made.
 CERTIFICATE = b"the attacker's, byte for byte the same on both legs"
 Attack = Callable[[Party, Party, random.Random], list[Side]]
 
@@ -275,13 +276,14 @@ def honest(a: Party, b: Party, link: Link) -> tuple[Side, Side]:
     return a.dial(link, b.name), b.accept(link)
 
 
+@pytest.mark.timeout(600 if DEEP else 60)
 def test_a_recorded_session_opens_no_other(victims: tuple[Party, Party]) -> None:
     """A4: each side of a whole session, played to a new victim."""
     a, b = victims
     recorded = honest(a, b, Link())
     talk(*recorded)
     assert recorded[0].admitted
-    for _ in range(TRIALS):
+    for _ in range(REPLAYS):
         dialler, acceptor = a.dial(leg(), b.name), b.accept(Link())
         for message in recorded[0].sent:
             acceptor.receive(message)
@@ -291,6 +293,7 @@ def test_a_recorded_session_opens_no_other(victims: tuple[Party, Party]) -> None
         assert not acceptor.admitted
 
 
+@pytest.mark.timeout(600 if DEEP else 60)
 def test_no_recorded_message_passes_for_a_fresh_one(
     victims: tuple[Party, Party],
 ) -> None:
@@ -300,7 +303,7 @@ def test_no_recorded_message_passes_for_a_fresh_one(
     talk(*old)
     assert old[1].admitted
     replayed = 0
-    for trial in range(TRIALS):
+    for trial in range(REPLAYS):
         from_dialler, at = trial % 2 == 0, trial // 2 % 4
         dialler, acceptor = honest(a, b, Link())
 
@@ -321,7 +324,7 @@ def test_no_recorded_message_passes_for_a_fresh_one(
         # HELLO and OK say the same each time, so swapping them changes nothing.
         fresh = at in (0, 3)
         assert dialler.admitted == acceptor.admitted == fresh
-    assert replayed == TRIALS // 2
+    assert replayed == REPLAYS // 2
 
 
 def carry(

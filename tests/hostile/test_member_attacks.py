@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, C = "a@127.0.0.1", "c@127.0.0.1"
 BROKE_A_RULE = Closed(ClosedBy.APPLICATION, 0x101)
-SEQUENCES = rounds(300, whole=30_000)
+SEQUENCES = rounds(300, whole=30_000)  # Some 7 minutes; 10^6 would take about 4 hours.
 RSS_GROWTH_MAX = 32 << 20
 
 
