@@ -14,6 +14,7 @@ from barrel_p2p.errors import (
     NoProc,
     NoSuchFunction,
     Overloaded,
+    PeerUnreachable,
     RemoteError,
 )
 from barrel_p2p.runtime.switch import Origin, Reply
@@ -24,7 +25,14 @@ _LEFT_MIN_S: Final = 0.001
 
 _BY_CODE: dict[str, type[BarrelError]] = {
     kind.code: kind
-    for kind in (NoProc, NoSuchFunction, Overloaded, InvalidValue, CallTimeout)
+    for kind in (
+        NoProc,
+        NoSuchFunction,
+        Overloaded,
+        InvalidValue,
+        CallTimeout,
+        PeerUnreachable,  # Whoever was asked passed it on, and did not get there.
+    )
 }
 
 
