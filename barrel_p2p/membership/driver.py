@@ -227,6 +227,11 @@ class Membership:
         """The nodes that may replace a peer, the longest known first."""
         return self._machine.passive_view()
 
+    def address_of(self, name: str) -> Address | None:
+        """Where ``name`` is said to listen, as far as the views know. Port 0: it does
+        not say."""
+        return self._machine.address_of(name)
+
     def is_active(self, name: str) -> bool:
         """Whether ``name`` is a peer."""
         return name in self._machine.active_view()

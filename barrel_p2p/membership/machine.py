@@ -121,6 +121,16 @@ class HyParView:
         """The replacements, the longest known first."""
         return self._links.passive.names()
 
+    def address_of(self, name: str) -> Address | None:
+        """Where a node of either view, or a former peer, is said to listen."""
+        links = self._links
+        known = (
+            links.active.get(name)
+            or links.passive.get(name)
+            or links.remembered.get(name)
+        )
+        return None if known is None else known.address
+
     def blocked(self) -> list[str]:
         """Who is blocked."""
         return list(self._links.blocked)

@@ -22,7 +22,6 @@ from barrel_p2p.auth.policy import CookieOnly, mode_chooser
 from barrel_p2p.auth.trust import TrustStore
 from barrel_p2p.carrier.channel import Channel
 from barrel_p2p.carrier.channels import Channels
-from barrel_p2p.carrier.dialer import Resolved
 from barrel_p2p.carrier.dispatcher import Dispatcher
 from barrel_p2p.carrier.endpoint import Endpoint
 from barrel_p2p.carrier.inbound import FrameSink
@@ -31,10 +30,8 @@ from barrel_p2p.carrier.reset_seed import ensure_reset_seed
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.carrier.session import DATA_STREAMS_MAX, Session
 from barrel_p2p.core.hlc import HLC
-from barrel_p2p.core.names import NodeReference
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.discovery.advertise import advertised_address
-from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.discovery.configured import chain_of
 from barrel_p2p.discovery.file import REFRESH_MS
 from barrel_p2p.errors import ConfigError, PeerUnreachable
@@ -43,6 +40,7 @@ from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime import rpc
 from barrel_p2p.runtime.calls import fault_of
@@ -160,6 +158,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
     """Dial and be dialled."""
     config, switch = parts.config, parts.switch
     parts.chain = chain_of(config, clock=parts.clock)
+    parts.whereabouts = Whereabouts(parts)
     dispatcher = Dispatcher()
     parts.channels = made = Channels(
         parts.endpoint,
@@ -187,7 +186,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
         ),
         trust=parts.trust,
         certificate_hash=parts.certificate.der_sha256,
-        resolve=_resolver(parts.chain),
+        resolve=parts.whereabouts.resolve,
         dispatcher=dispatcher,
         line=_line_maker(parts),
         clock=parts.clock,
@@ -195,6 +194,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
     )
     _register(dispatcher, parts)
     noting: set[asyncio.Future[None]] = set()
+    made.listen(parts.whereabouts.node_changed)
     made.listen(lambda event: _note_seen(parts, event, noting))
     made.listen(lambda event: _node_changed(parts, event))
     parts.trust.on_revoked(_revoker(switch.loop, made))
@@ -282,15 +282,6 @@ async def _publish(parts: Parts) -> None:
                 said,
                 extra={"event": "publish_failed", "node": parts.name},
             )
-
-
-def _resolver(chain: Chain) -> Callable[[NodeReference], Any]:
-    async def resolve(reference: NodeReference) -> Resolved:
-        answer = await chain.resolve(reference)
-        found = [(address.host, address.port) for address in answer.addresses]
-        return Resolved(found, str(answer))
-
-    return resolve
 
 
 def _line_maker(parts: Parts) -> Callable[[Channel], FrameSink]:

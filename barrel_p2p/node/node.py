@@ -20,6 +20,7 @@ from barrel_p2p.core.clock import Clock, SystemClock
 from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.names import (
     Address,
+    At,
     HasAddress,
     NodeReference,
     default_node_name,
@@ -423,25 +424,40 @@ class Node(ClusterNode, ServiceNode):
 
     # ---- messages
 
-    async def send(self, to: addresses.Destination, message: object) -> None:
+    async def send(self, to: addresses.Destination, message: object) -> Pid | At:
         """Send ``message``; waits only for room, or for a channel to be opened.
 
+        Args:
+            to: A pid, ``At(name, node)``, the name of a process on this node, or else
+                that of a service anywhere.
+            message: Any term, or a typed message.
+
+        Returns:
+            Whom it was sent to.
+
         Raises:
-            NoProc: Nobody has the name on this node.
+            NoProc: Nobody has the name, as far as this node knows.
             NotEncodable: ``message`` has no form on the wire.
             PeerUnreachable: There is no way to the node.
         """
-        await addresses.send(self._origin(), to, message)
+        found = self._destination(to)
+        await addresses.send(self._origin(), found, message)
+        return found
 
     async def cast(self, to: addresses.Destination, request: object) -> None:
-        """Send a request that wants no answer. Raises as ``send``."""
-        await addresses.cast(self._origin(), to, request)
+        """Send a request that wants no answer. Names and errors as for ``send``."""
+        await addresses.cast(self._origin(), self._destination(to), request)
 
     async def call(
         self, to: addresses.Destination, request: object, *, timeout: float | None = 5.0
     ) -> Any:
-        """Ask, and wait for the answer. Raises as ``Pid.call``."""
-        return await addresses.call(self._origin(), to, request, timeout=timeout)
+        """Ask, and wait for the answer.
+
+        Names are looked up as for ``send``. Raises as ``Pid.call``.
+        """
+        return await addresses.call(
+            self._origin(), self._destination(to), request, timeout=timeout
+        )
 
     async def rpc(
         self,
@@ -503,6 +519,12 @@ class Node(ClusterNode, ServiceNode):
 
     def _processes(self) -> Processes:
         return self._running().processes
+
+    def _destination(self, to: addresses.Destination) -> Pid | At:
+        parts = self._running()
+        if not (isinstance(to, Pid | At) or parts.hidden) and self.whereis(to) is None:
+            to = parts.names.whereis_name(to) or to
+        return addresses.resolve(parts.switch, to)
 
     def _origin(self) -> Origin:
         # The running process if it is one of this node's, else the node itself.

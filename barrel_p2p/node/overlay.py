@@ -21,7 +21,11 @@ from barrel_p2p.replica.driver import Replicas
 from barrel_p2p.services.member_inputs import LeaseSettings
 from barrel_p2p.services.member_messages import MEMBER_KINDS
 from barrel_p2p.services.members import LifeOf, Members
+from barrel_p2p.services.names import Names
+from barrel_p2p.services.proxy import Proxies
 from barrel_p2p.services.registry import Registry
+from barrel_p2p.services.router import Router
+from barrel_p2p.services.router_messages import ROUTER_KINDS
 
 __all__ = ["overlay"]
 
@@ -44,6 +48,8 @@ async def overlay(parts: Parts) -> AsyncIterator[None]:
         await parts.membership.leave()
         for one in forget:
             one()
+        parts.proxies.close()
+        await parts.router.close()
         parts.registry.close()
         await parts.membership.close()
         await parts.members.close()
@@ -88,15 +94,6 @@ def _make(parts: Parts) -> None:
     dispatcher.register(
         MEMBER_KINDS, parts.members.handle_frame, role=StreamRole.GOSSIP
     )
-    parts.registry = Registry(
-        parts.name,
-        parts.switch.creation,
-        replicas=parts.replicas,
-        processes=parts.processes,
-        clock=parts.clock,
-        hlc=parts.hlc,
-        rng=parts.rng("registry"),
-    )
     parts.membership = Membership(
         Settings.of(config),
         address=parts.address,
@@ -107,6 +104,47 @@ def _make(parts: Parts) -> None:
         contacts=[NodeReference.parse(text) for text in config.contact_nodes],
         store=parts.directory.peers,
     )
+    _make_services(parts)
+
+
+def _make_services(parts: Parts) -> None:
+    config, network = parts.config, parts.channels
+    parts.registry = Registry(
+        parts.name,
+        parts.switch.creation,
+        replicas=parts.replicas,
+        processes=parts.processes,
+        clock=parts.clock,
+        hlc=parts.hlc,
+        rng=parts.rng("registry"),
+        elsewhere=lambda name, timeout: parts.router.pid_of(name, timeout=timeout),
+    )
+    parts.router = Router(
+        parts.name,
+        network=network,
+        lookup=parts.registry.find,
+        is_dead=parts.members.is_dead,
+        address_of=parts.whereabouts.of,
+        clock=parts.clock,
+        rng=parts.rng("router"),
+        max_in_flight=config.router_max_in_flight,
+        sweep_ms=config.route_cache_sweep_period_ms,
+    )
+    network.dispatcher.register(
+        ROUTER_KINDS, parts.router.handle_frame, role=StreamRole.CONTROL
+    )
+    parts.proxies = Proxies(
+        parts.processes,
+        lookup=parts.registry.lookup,
+        finder=parts.router,
+        cast_max_in_flight=config.proxy_cast_max_in_flight,
+    )
+    parts.names = Names(
+        parts.registry,
+        router=parts.router,
+        processes=parts.processes,
+        proxies=parts.proxies,
+    )
 
 
 def _connect(parts: Parts) -> list[Callable[[], None]]:
@@ -114,13 +152,18 @@ def _connect(parts: Parts) -> list[Callable[[], None]]:
     return [
         channels.listen(members.node_changed),
         channels.listen(parts.replicas.peer_changed),
+        channels.listen(parts.router.node_changed),
         members.listen(parts.registry.member_changed),
         members.listen(parts.replicas.member_changed),
+        members.listen(parts.router.member_changed),
         members.listen(parts.events.tell),
         membership.listen(members.peer_changed),
         membership.listen(parts.broadcast.peer_changed),
         membership.listen(_peers(parts.replicas.peer_changed)),
+        membership.listen(parts.router.peer_changed),
         membership.listen(parts.events.tell),
+        parts.registry.listen(parts.router.service_changed),
+        parts.registry.listen(parts.proxies.service_changed),
     ]
 
 

@@ -25,12 +25,16 @@ from barrel_p2p.core.rng import Rng, SeededRng
 from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.membership.driver import Membership
 from barrel_p2p.node.data_dir import DataDir
+from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.replica.driver import Replicas
 from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Switch
 from barrel_p2p.services.members import Members
+from barrel_p2p.services.names import Names
+from barrel_p2p.services.proxy import Proxies
 from barrel_p2p.services.registry import Registry
+from barrel_p2p.services.router import Router
 
 __all__ = ["DRAIN_S", "Parts", "Stage"]
 
@@ -77,6 +81,10 @@ class Parts:
     members: Members = None  # type: ignore[assignment]
     replicas: Replicas = None  # type: ignore[assignment]
     registry: Registry = None  # type: ignore[assignment]
+    whereabouts: Whereabouts = None  # type: ignore[assignment]
+    router: Router = None  # type: ignore[assignment]
+    proxies: Proxies = None  # type: ignore[assignment]
+    names: Names = None  # type: ignore[assignment]
 
     topics: dict[str, Subscriptions] = field(default_factory=dict)
 

@@ -94,6 +94,77 @@ class ServiceNode(ABC):
         registry = self._overlay().registry
         return await registry.whereis_service(name, retries=retries, timeout=timeout)
 
+    async def find_service(self, name: object, *, timeout: float = 5.0) -> ServiceEntry:
+        """An instance of ``name``, known here or to others in the overlay.
+
+        ``whereis_service`` does this too. Unlike that it does not wait for a service
+        that nobody has registered yet, and it says why nothing was found.
+
+        Args:
+            name: A key term.
+            timeout: Seconds, above 0, at most 10.
+
+        Raises:
+            ServiceNotFound: Nobody who could be asked knows it.
+            CallTimeout: Not all of them have answered in time.
+            Overloaded: They, or this node, have as many searches as they take.
+        """
+        return await self._overlay().router.find_service(name, timeout=timeout)
+
+    # ---- names
+
+    async def register_name(self, name: object, pid: Pid) -> bool:
+        """Name ``pid`` in the whole cluster, unless a process has the name.
+
+        Returns:
+            Whether it has it now: the documentation's ``yes`` and ``no``. Two nodes
+            that name processes at the same time can both succeed.
+
+        Raises:
+            NoProc, NotEncodable, Busy: As ``register_service``.
+        """
+        return await self._overlay().names.register_name(name, pid)
+
+    async def unregister_name(self, name: object) -> None:
+        """Take a name back that was given on this node. Idempotent."""
+        await self._overlay().names.unregister_name(name)
+
+    def whereis_name(self, name: object) -> Pid | None:
+        """The process of ``name`` anywhere; None if this node knows of none."""
+        return self._overlay().names.whereis_name(name)
+
+    async def global_register(self, name: object) -> Pid:
+        """Give the service ``name`` that name among the processes of this node.
+
+        Returns:
+            The process that has it: this node's own instance, or a proxy.
+
+        Raises:
+            ServiceNotFound: There is no such service.
+            AlreadyRegistered: Another process has the name on this node.
+        """
+        return await self._overlay().names.global_register(name)
+
+    async def ensure_proxy(self, name: object, node: str | None = None) -> Pid:
+        """A process of this node that passes on what it is sent to a service.
+
+        It changes over to another instance when need be, and ends with the last one.
+
+        Args:
+            name: A key term.
+            node: Whose instance is wanted at first; None takes any.
+
+        Raises:
+            ServiceNotFound: There is no such service, or not on ``node``.
+        """
+        return await self._overlay().proxies.ensure_proxy(name, node)
+
+    def get_proxy(self, name: object) -> Pid | None:
+        """The proxy for ``name`` on this node; None if there is none."""
+        return self._overlay().proxies.get_proxy(name)
+
+    # ---- events
+
     async def subscribe_services(
         self,
         pid: Pid | None = None,
