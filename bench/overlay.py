@@ -3,7 +3,7 @@
 Nodes on loopback with their default settings, authentication on. Every figure is of
 this run; what it is compared with runs in it too. ``--only`` takes parts of it.
 
-- ``reg_visible``: from the call of ``register_service`` to the event on each other node;
+- ``reg_visible``: from ``register_service`` to the event on each other node;
 - ``bcast``: 100 byte broadcasts to 5 nodes, from the call to the reader;
 - ``flood``: as many as ``broadcast`` lets through, beside TCP to each receiver;
 - ``kill9``: SIGKILL of an idle node, until its neighbours and its services know;
@@ -40,22 +40,25 @@ SEED = 1
 def reg_visible(quick: bool) -> dict[str, float]:
     """Registration seen on 2 and on 5 nodes."""
     figures = {}
-    count = 20 if quick else 200
     for size in (2, 5):
-        with Cluster(size) as cluster:
-            owner = next(iter(cluster.nodes))
-            cluster.ask(owner, "register", count=10, prefix="warm", gap_ms=5)
-            told = cluster.ask(owner, "register", count=count, prefix="s", gap_ms=10)
-            cluster.wait(lambda _: _all_seen(cluster, owner, count), "sight of all")
-            late = [
-                (seen_ns - told["began_ns"][name]) / MS
-                for node, seen in cluster.ask_all("seen", prefix="s").items()
-                if node != owner
-                for name, seen_ns in seen.items()
-            ]
+        late = _late(size, 20 if quick else 200)
         figures[f"reg_visible_{size}_p50_ms"] = percentile(late, 0.50)
         figures[f"reg_visible_{size}_p99_ms"] = percentile(late, 0.99)
     return figures
+
+
+def _late(size: int, count: int) -> list[float]:
+    with Cluster(size) as cluster:
+        owner = next(iter(cluster.nodes))
+        cluster.ask(owner, "register", count=10, prefix="warm", gap_ms=5)
+        told = cluster.ask(owner, "register", count=count, prefix="s", gap_ms=10)
+        cluster.wait(lambda _: _all_seen(cluster, owner, count), "sight of all")
+        return [
+            (seen_ns - told["began_ns"][name]) / MS
+            for node, seen in cluster.ask_all("seen", prefix="s").items()
+            if node != owner
+            for name, seen_ns in seen.items()
+        ]
 
 
 def _all_seen(cluster: Cluster, owner: str, count: int) -> bool:

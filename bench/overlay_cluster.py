@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -132,7 +133,7 @@ class Cluster:
         self.close()
 
     def _launch(self, name: str) -> None:
-        directory = os.path.join(self._directory.name, name)
+        directory = str(Path(self._directory.name) / name)
         argv = ["-m", "bench.overlay_node", name, directory, *self._settings]
         self.nodes[name] = Child(argv)
 

@@ -1,8 +1,8 @@
 """One node of a measured cluster, told what to do by lines on its stdin.
 
-``python -m bench.overlay_node <name> <directory> [key=value ...]``. Answers each command
-with one JSON line. Times are ``time.monotonic_ns``, which all processes of a machine
-share.
+``python -m bench.overlay_node <name> <directory> [key=value ...]``. Answers each
+command with one JSON line. Times are ``time.monotonic_ns``, which all processes of a
+machine share. Imports nothing of the benchmark, whose memory is not the node's.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import random
 import resource
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from barrel_p2p import Lagged, MemberDead, Node, NodeDown, Process, run
-from bench.harness import percentile
 
 __all__ = ["TOPIC", "main"]
 
@@ -25,6 +25,7 @@ TOPIC = "bench"
 PADDING = b"x" * 76
 """With a number and a time, 100 bytes as a term."""
 QUEUE_MAX = 1 << 20
+STATM = Path("/proc/self/statm")
 
 
 class Measured:
@@ -101,13 +102,13 @@ class Measured:
 
     async def report(self) -> dict[str, Any]:
         """What was heard since ``forget``."""
-        late = self.late_ns or [0]
+        late = sorted(self.late_ns) or [0]
         return {
             "heard": self.heard,
             "lagged": self.lagged,
             "last_ns": self.last_ns,
-            "p50_ms": percentile(late, 0.50) / 1e6,
-            "p99_ms": percentile(late, 0.99) / 1e6,
+            "p50_ms": late[len(late) // 2] / 1e6,
+            "p99_ms": late[-1 - len(late) // 100] / 1e6,
             "stats": self.node.broadcast_stats(),
         }
 
@@ -152,13 +153,15 @@ class Measured:
     async def usage(self) -> dict[str, Any]:
         """CPU seconds so far, and resident memory."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        with open("/proc/self/statm") as statm:
-            pages = int(statm.read().split()[1])
         return {
             "cpu_s": used.ru_utime + used.ru_stime,
-            "rss": pages * os.sysconf("SC_PAGE_SIZE"),
+            "rss": _rss_bytes(),
             "ns": time.monotonic_ns(),
         }
+
+
+def _rss_bytes() -> int:
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _idle(process: Process) -> None:
