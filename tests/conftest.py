@@ -22,6 +22,9 @@ DIRECTORIES = frozenset(
     {"cluster", "hostile", "property", "sim", "tidy", "unit", "vectors"},
 )
 
+# Of one test in a deep run, where loops are whole.
+DEEP_TIMEOUT_S = 900
+
 # A slow machine is no counterexample, so no profile has a deadline.
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.register_profile(
@@ -62,6 +65,8 @@ def pytest_collection_modifyitems(
     for item in items:
         if item.path.is_relative_to(HERE):
             _mark_by_directory(item)
+            if DEEP and item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(DEEP_TIMEOUT_S))
         (dropped if _is_out_of_place(config, item) else kept).append(item)
     if dropped:
         config.hook.pytest_deselected(items=dropped)

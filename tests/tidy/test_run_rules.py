@@ -20,6 +20,16 @@ from tests.budget import Budget
 sys.exit(pytest.main(["-q", "tests"], plugins=[Budget({"unit": float(sys.argv[1])})]))
 """
 
+SHOW_TIMEOUTS = """
+import sys
+import pytest
+class Show:
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            print("timeout", getattr(item.get_closest_marker("timeout"), "args", None))
+sys.exit(pytest.main(["-q", "--collect-only", sys.argv[1]], plugins=[Show()]))
+"""
+
 
 @pytest.fixture
 def run_tests(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -52,6 +62,16 @@ def test_long_loops_run_whole_in_a_deep_run_only(
     assert tools.rounds(20, whole=200) == 20
     monkeypatch.setattr(tools, "DEEP", True)
     assert tools.rounds(20, whole=200) == 200
+
+
+@pytest.mark.parametrize(("deep", "seconds"), [("0", "None"), ("1", "(900,)")])
+def test_a_deep_run_gives_every_test_the_time_for_whole_loops(
+    deep: str, seconds: str
+) -> None:
+    command = [sys.executable, "-c", SHOW_TIMEOUTS, "tests/tidy/test_layers.py"]
+    env = {"PYTHONPATH": str(ROOT), "BARREL_P2P_DEEP": deep}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert f"timeout {seconds}" in done.stdout.splitlines(), done.stdout
 
 
 @pytest.mark.parametrize(("budget_s", "code"), [("100", 0), ("0.000001", 1)])
