@@ -12,6 +12,8 @@ import gc
 import json
 import os
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from barrel_p2p.broadcast.driver import Broadcast
 from barrel_p2p.broadcast.machine import Plumtree
@@ -55,14 +57,8 @@ async def _idle(process: Process) -> None:
     await process.receive(lambda message: False)
 
 
-async def churn(cycles: int) -> dict[str, float]:
-    """Register and unregister ``cycles`` names, one after the other.
-
-    Returns:
-        ``churn_per_s``: cycles a second of processor time; ``churn_tail_vs_head``: the rate of
-        the last tenth by that of the first; ``churn_rss_growth_mb``: how much larger
-        the process is at the end than after the first tenth.
-    """
+@asynccontextmanager
+async def _node() -> AsyncIterator[tuple[Registry, Processes]]:
     clock, hlc = SystemClock(), HLC(node=NODE)
     switch = Switch(NODE, 1, asyncio.get_running_loop())
     processes = Processes(switch, node=NODE)
@@ -94,10 +90,28 @@ async def churn(cycles: int) -> dict[str, float]:
         rng=SeededRng(3),
     )
     registry.start({})
-    pid = processes.spawn(_idle).pid
+    try:
+        yield registry, processes
+    finally:
+        registry.close()
+        await replicas.close()
+        await broadcast.close()
+        await processes.stop(timeout=5)
+        switch.close()
+
+
+async def churn(cycles: int) -> dict[str, float]:
+    """Register and unregister ``cycles`` names, one after the other.
+
+    Returns:
+        ``churn_per_s``: cycles a second of processor time; ``churn_tail_vs_head``: the
+        rate of the last tenth by that of the first; ``churn_rss_growth_mb``: how much
+        larger the process is at the end than after the first tenth.
+    """
     seconds: list[float] = []
     sizes: list[int] = []
-    try:
+    async with _node() as (registry, processes):
+        pid = processes.spawn(_idle).pid
         for part in range(PARTS):
             started = time.process_time()
             for i in range(part * cycles // PARTS, (part + 1) * cycles // PARTS):
@@ -107,12 +121,6 @@ async def churn(cycles: int) -> dict[str, float]:
             seconds.append(time.process_time() - started)
             gc.collect()
             sizes.append(rss_bytes(os.getpid()))
-    finally:
-        registry.close()
-        await replicas.close()
-        await broadcast.close()
-        await processes.stop(timeout=5)
-        switch.close()
     return {
         "churn_per_s": cycles / sum(seconds),
         "churn_tail_vs_head": seconds[0] / seconds[-1],

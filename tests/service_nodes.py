@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from barrel_p2p.carrier.channels import Channels
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.core.clock import SystemClock
 from barrel_p2p.core.members import MemberEvent
@@ -70,6 +71,24 @@ class ServiceNode:
             self.members.peer_changed(PeerDown(event.node, event.reason))
 
 
+def _members(
+    name: str, creation: int, channels: Channels, leases: LeaseSettings
+) -> Members:
+    def life_of(peer: str) -> tuple[int, tuple[str, int] | None]:
+        channel = channels.get(peer)
+        return (0, None) if channel is None else (channel.creation, channel.address)
+
+    return Members(
+        name,
+        creation,
+        network=channels,
+        life_of=life_of,
+        clock=SystemClock(),
+        rng=SeededRng(sum(name.encode())),
+        settings=leases,
+    )
+
+
 @asynccontextmanager
 async def service_node(
     name: str,
@@ -102,19 +121,7 @@ async def service_node(
 
         stack.push_async_callback(end_processes)
 
-        def life_of(peer: str) -> tuple[int, tuple[str, int] | None]:
-            channel = channels.get(peer)
-            return (0, None) if channel is None else (channel.creation, channel.address)
-
-        members = Members(
-            name,
-            creation,
-            network=channels,
-            life_of=life_of,
-            clock=SystemClock(),
-            rng=SeededRng(sum(name.encode())),
-            settings=leases,
-        )
+        members = _members(name, creation, channels, leases)
         stack.push_async_callback(members.close)
         channels.dispatcher.register(
             MEMBER_KINDS, members.handle_frame, role=StreamRole.GOSSIP

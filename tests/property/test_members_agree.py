@@ -285,3 +285,21 @@ def test_equal_seeds_tell_equal_stories() -> None:
         net.run(20_000)
         stories.append({name: node.events for name, node in net.nodes.items()})
     assert stories[0] == stories[1]
+
+
+def test_nodes_that_freeze_again_and_again_bury_no_healthy_one() -> None:
+    """Two of twenty stand still for 5 s in every 10 s, for five minutes (S8)."""
+    net = MemberNet(20, 3)
+    frozen = {"n04@h", "n11@h"}
+    net.run(10_000)
+    for _ in range(30):
+        for name in sorted(frozen):
+            net.stop(name, 5_000)
+        net.run(10_000)
+    for node in net.nodes.values():
+        dead = [e.node for _, e in node.events if isinstance(e, MemberDead)]
+        assert set(dead) <= frozen
+        if node.name in frozen:
+            assert dead == []
+    net.run(SETTLED_MS)
+    assert_agreed(net)

@@ -36,7 +36,7 @@ async def test_a_member_behind_another_is_known_too() -> None:
         await eventually(lambda: c.members.alive() == ["a@h", "b@h", "c@h"])
         assert a.members.life("b@h") == 3
         # Leases keep growing from end to end, for much longer than one lasts.
-        await asyncio.sleep(1.5)  # the time that must pass without a verdict
+        await asyncio.sleep(1.5)  # not synchronisation: no verdict may come meanwhile
         assert [e for e in c.member_events if isinstance(e, MemberDead)] == []
 
 
@@ -64,7 +64,7 @@ async def test_a_lost_channel_between_living_nodes_kills_nobody() -> None:
         assert channel is not None
         channel.connection.close(0x105, "for a test")
         await eventually(lambda: b.replica.node.downs != [])
-        await asyncio.sleep(1.5)  # the time that must pass without a verdict
+        await asyncio.sleep(1.5)  # not synchronisation: no verdict may come meanwhile
         for node in nodes:
             assert node.members.alive() == ["n0@h", "n1@h", "n2@h"]
             assert [e for e in node.member_events if isinstance(e, MemberDead)] == []
