@@ -96,6 +96,10 @@ class ClusterNode(ABC):
         """All nodes of the cluster that are not dead, this one included, sorted."""
         return self._overlay().members.alive()
 
+    def suspects(self) -> list[str]:
+        """Members that somebody could not reach and that have yet to answer, sorted."""
+        return self._overlay().members.suspects()
+
     def block_peers(self, nodes: Iterable[str]) -> None:
         """Keep ``nodes`` out of both views; for tests of partitions.
 

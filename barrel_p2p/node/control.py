@@ -2,8 +2,10 @@
 
 A request is answered by ``{"ok": ...}`` or ``{"error": ...}`` before the next one of
 the same connection is looked at. Who closes a connection takes back what it waits for.
-Nothing is called by a name that came over the socket: ``requests.py`` is the whole
-list.
+Who asks for events gets ``{"event": ...}`` after the answer, a line each, until one of
+the two closes: that connection takes no more requests, and a reader that is slow is
+told how many events it has missed. Nothing is called by a name that came over the
+socket: ``requests.py`` is the whole list.
 
 The socket's mode is 0600 from its first moment, its directory is the node's own, and
 the kernel says who connects: this user or root, or nobody.
@@ -24,7 +26,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, cast
@@ -62,6 +64,10 @@ _UNREAD_BYTES: Final = 65_536
 _log = logging.getLogger("barrel_p2p.node")
 
 type Perform = Callable[[Request], Awaitable[object]]
+"""Answers a request. Of an asynchronous generator the first item is the answer, and the
+others are events."""
+
+type _Answer = bytes | AsyncGenerator[bytes]
 
 
 def is_allowed(uid: int) -> bool:
@@ -116,23 +122,45 @@ class Control:
         for conversation in list(self._open):
             conversation.end()
 
-    async def _answer(self, line: bytes) -> bytes:
+    async def _answer(self, line: bytes) -> _Answer:
         try:
-            answer = {"ok": await self._perform(read_request(line))}
-            encoded = json.dumps(answer, separators=(",", ":")).encode()
-        except BarrelError as error:
-            return _refusal(error)
+            done = await self._perform(read_request(line))
+            if isinstance(done, AsyncGenerator):
+                return _lines(done)
+            return _encoded("ok", done)
         except Exception as error:  # noqa: BLE001 -- somebody waits for an answer
-            _log.exception("a command failed", extra={"event": "command_failed"})
-            return _refusal(error)
-        if len(encoded) > ANSWER_BYTES_MAX:
-            return _refusal(
-                InvalidValue(
-                    f"an answer of {len(encoded)} bytes exceeds "
-                    f"ANSWER_BYTES_MAX={ANSWER_BYTES_MAX}"
-                )
+            return _failure(error)
+
+
+async def _lines(items: AsyncGenerator[object]) -> AsyncGenerator[bytes]:
+    kind = "ok"
+    async with contextlib.aclosing(items):
+        try:
+            async for item in items:
+                yield _encoded(kind, item)
+                kind = "event"
+        except Exception as error:  # noqa: BLE001 -- somebody waits for an answer
+            yield _failure(error)
+
+
+def _encoded(kind: str, what: object) -> bytes:
+    encoded = json.dumps({kind: what}, separators=(",", ":")).encode()
+    if len(encoded) > ANSWER_BYTES_MAX:
+        return _refusal(
+            InvalidValue(
+                f"an answer of {len(encoded)} bytes exceeds "
+                f"ANSWER_BYTES_MAX={ANSWER_BYTES_MAX}"
             )
-        return encoded
+        )
+    return encoded
+
+
+def _failure(error: Exception) -> bytes:
+    if not isinstance(error, BarrelError):
+        _log.error(
+            "a command failed", exc_info=error, extra={"event": "command_failed"}
+        )
+    return _refusal(error)
 
 
 class _Conversation(asyncio.Protocol):
@@ -140,14 +168,15 @@ class _Conversation(asyncio.Protocol):
 
     def __init__(
         self,
-        answer: Callable[[bytes], Awaitable[bytes]],
+        answer: Callable[[bytes], Awaitable[_Answer]],
         others: set[_Conversation],
     ) -> None:
         self._answer = answer
         self._others = others
         self._buffer = bytearray()
         self._task: asyncio.Task[None] | None = None
-        self._reads = True  # Whether the other side takes its answers.
+        self._reads = asyncio.Event()  # Whether the other side takes its answers.
+        self._reads.set()
         self._transport: asyncio.Transport | None = None
         self._idle: asyncio.TimerHandle | None = None
 
@@ -182,10 +211,10 @@ class _Conversation(asyncio.Protocol):
             self._idle.cancel()
 
     def pause_writing(self) -> None:
-        self._reads = False
+        self._reads.clear()
 
     def resume_writing(self) -> None:
-        self._reads = True
+        self._reads.set()
         self._next()
 
     def end(self) -> None:
@@ -198,7 +227,7 @@ class _Conversation(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self._task is None and self._reads:
+        if self._task is None and self._reads.is_set():
             end = self._buffer.find(b"\n", 0, REQUEST_BYTES_MAX + 1)
             if end >= 0:
                 line = bytes(self._buffer[:end])
@@ -221,11 +250,24 @@ class _Conversation(asyncio.Protocol):
 
     async def _run(self, line: bytes) -> None:
         answer = await self._answer(line)
+        if not isinstance(answer, bytes):
+            await self._stream(answer)
+            return
         self._task = None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(answer + b"\n")
             self._wait()
             self._next()
+
+    async def _stream(self, lines: AsyncGenerator[bytes]) -> None:
+        async with contextlib.aclosing(lines):
+            async for line in lines:
+                if self._transport is None or self._transport.is_closing():
+                    return
+                self._transport.write(line + b"\n")
+                await self._reads.wait()
+        self._task = None
+        self.end()
 
     def _wait(self) -> None:
         if self._transport is not None:

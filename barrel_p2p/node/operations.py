@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 from barrel_p2p.auth.trust import fingerprint
 from barrel_p2p.core.names import At, NodeReference
 from barrel_p2p.errors import BarrelError, CallTimeout, InvalidValue, KeyMismatch
+from barrel_p2p.node.cluster_operations import perform_on_cluster, watch
 from barrel_p2p.node.key_operations import perform_on_keys
 from barrel_p2p.node.plain import plain
 from barrel_p2p.node.requests import (
@@ -17,15 +18,23 @@ from barrel_p2p.node.requests import (
     Connect,
     ExplainConfig,
     Info,
+    Join,
+    KeyAction,
+    Leave,
     ListKeys,
+    Members,
     Nodes,
     Request,
     RevokeKey,
     SendMessage,
+    Services,
     SetTrustMode,
     Stop,
     TrustKey,
     UntrustKey,
+    Views,
+    WatchEvents,
+    WhereisService,
 )
 from barrel_p2p.runtime.verbs import REQUEST_TAG
 
@@ -49,9 +58,33 @@ class Operations:
     async def perform(self, request: Request) -> object:
         """Do what ``request`` says; what it answers is made of what JSON has.
 
+        Returns:
+            The answer; for ``WatchEvents`` an asynchronous generator of the
+            answer and then events, without end.
+
         Raises:
             BarrelError: What the node's own method raises.
         """
+        match request:
+            case WatchEvents():
+                return watch(self._node, request)
+            case Join() | Leave() | Members() | Views() | Services() | WhereisService():
+                return await perform_on_cluster(self._node, request)
+            case ListKeys() | TrustKey() | UntrustKey() | RevokeKey() | SetTrustMode():
+                return await self._on_keys(request)
+            case _:
+                return await self._on_node(request)
+
+    async def _on_node(
+        self,
+        request: Info
+        | Nodes
+        | Connect
+        | CallProcess
+        | SendMessage
+        | ExplainConfig
+        | Stop,
+    ) -> object:
         node = self._node
         match request:
             case Info():
@@ -65,13 +98,6 @@ class Operations:
                 return await self._call(request)
             case SendMessage():
                 return await self._send(request)
-            case TrustKey(_, None, str()):
-                return await self._trust_by_fingerprint(request)
-            case ListKeys() | SetTrustMode():
-                return perform_on_keys(node.keys, request)
-            case TrustKey() | UntrustKey() | RevokeKey():
-                # They sync the disk.
-                return await asyncio.to_thread(perform_on_keys, node.keys, request)
             case ExplainConfig():
                 return {
                     key: {"value": plain(value), "source": source}
@@ -79,6 +105,19 @@ class Operations:
                 }
             case Stop(drain_ms):
                 return self._stop(drain_ms)
+            case _:
+                assert_never(request)
+
+    async def _on_keys(self, request: KeyAction) -> object:
+        keys = self._node.keys
+        match request:
+            case TrustKey(_, None, str()):
+                return await self._trust_by_fingerprint(request)
+            case ListKeys() | SetTrustMode():
+                return perform_on_keys(keys, request)
+            case TrustKey() | UntrustKey() | RevokeKey():
+                # They sync the disk.
+                return await asyncio.to_thread(perform_on_keys, keys, request)
             case _:
                 assert_never(request)
 

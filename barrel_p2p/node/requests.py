@@ -15,27 +15,38 @@ from barrel_p2p.errors import InvalidValue
 __all__ = [
     "TIMEOUT_MS_MAX",
     "CallProcess",
+    "ClusterAction",
     "Connect",
     "DrainMs",
+    "EventKind",
     "ExplainConfig",
     "Info",
+    "Join",
     "KeyAction",
+    "Leave",
     "ListKeys",
+    "Members",
     "Nodes",
     "Request",
     "RevokeKey",
     "SendMessage",
+    "Services",
     "SetTrustMode",
     "Stop",
     "TimeoutMs",
     "TrustKey",
     "UntrustKey",
+    "Views",
+    "WatchEvents",
+    "WhereisService",
     "read_request",
 ]
 
 TIMEOUT_MS_MAX = 3_600_000
 
 type TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)]
+type WaitMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
+type EventKind = Literal["peer", "member", "channel", "service"]
 type DrainMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
 
 
@@ -75,6 +86,50 @@ class SendMessage(_Asked, frozen=True, tag="send"):
     message: object
     on: str | None = None
     timeout_ms: TimeoutMs = 5_000
+
+
+class Join(_Asked, frozen=True, tag="join"):
+    """Become part of the cluster of ``ref``."""
+
+    ref: str
+    timeout_ms: TimeoutMs = 10_000
+
+
+class Leave(_Asked, frozen=True, tag="leave"):
+    """Leave the cluster, and stay out until the next join."""
+
+    timeout_ms: TimeoutMs = 10_000
+
+
+class Members(_Asked, frozen=True, tag="members"):
+    """The nodes of the cluster, each with its state and the way to it."""
+
+
+class Views(_Asked, frozen=True, tag="views"):
+    """The active and the passive view, and how large they may be."""
+
+
+class Services(_Asked, frozen=True, tag="services"):
+    """Every instance of every service, or with ``everything`` false of one name."""
+
+    name: object = None
+    everything: bool = True
+
+
+class WhereisService(_Asked, frozen=True, tag="whereis"):
+    """A process of the service ``name``; waits for one up to ``wait_ms``.
+
+    A name is text, an integer, or a list of those, which stands for a tuple.
+    """
+
+    name: object
+    wait_ms: WaitMs = 0
+
+
+class WatchEvents(_Asked, frozen=True, tag="events"):
+    """What happens from now on: an answer, then an event a line until the end."""
+
+    kinds: tuple[EventKind, ...] = ("peer", "member", "channel", "service")
 
 
 class ListKeys(_Asked, frozen=True, tag="keys.list"):
@@ -125,12 +180,15 @@ class Stop(_Asked, frozen=True, tag="stop"):
 
 
 type KeyAction = ListKeys | TrustKey | UntrustKey | RevokeKey | SetTrustMode
+type ClusterAction = Join | Leave | Members | Views | Services | WhereisService
 type Request = (
     Info
     | Nodes
     | Connect
     | CallProcess
     | SendMessage
+    | ClusterAction
+    | WatchEvents
     | KeyAction
     | ExplainConfig
     | Stop
@@ -157,6 +215,13 @@ _DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(
     | Connect
     | CallProcess
     | SendMessage
+    | Join
+    | Leave
+    | Members
+    | Views
+    | Services
+    | WhereisService
+    | WatchEvents
     | ListKeys
     | TrustKey
     | UntrustKey
