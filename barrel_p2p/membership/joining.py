@@ -41,6 +41,7 @@ CONTACTS_LEARNT_MAX: Final = 16
 """Nodes joined by hand that are contacted again later, as ``contact_nodes`` are."""
 
 _INTRODUCE_MS: Final = 1_000
+_REMEMBERED_AT_ONCE: Final = 8
 _FORCED_MS: Final = 1_000
 _INVITED_MS: Final = 10_000
 _RECONTACT_DOUBLINGS_MAX: Final = 4
@@ -199,6 +200,8 @@ class Joining:
         else:
             links.passive.met(address, links.now)
             links.passive.refused(peer, links.now)
+            links.refusals += 1
+            links.refused_ms = links.now
             if entry.soft:
                 self._invited_until = links.now + _INVITED_MS
         if entry.soft:
@@ -280,8 +283,7 @@ class Joining:
             if self._is_fit(contact.name):
                 links.request(Purpose.JOIN, contact, evict=True)
         known = links.remembered.due(links.now + 1, self._is_fit)
-        if known:
-            chosen = known[links.rng.below(len(known))]
+        for chosen in links.rng.sample(known, _REMEMBERED_AT_ONCE):
             links.request(Purpose.JOIN, chosen.address, evict=True)
 
     def _is_fit(self, name: str) -> bool:

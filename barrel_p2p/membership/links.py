@@ -155,6 +155,8 @@ class Links:
         self.has_left = False
         self.has_joined = False
         self.lost = 0  # peers lost to failures
+        self.refusals = 0  # in a row
+        self.refused_ms = 0  # when the last one came
         self._last_id = rng.below(REQUEST_ID_MAX)
         self._pending_names: dict[int, str] = {}
 
@@ -188,6 +190,7 @@ class Links:
         self.remembered.met(address, self.now)
         self.gone.discard(name)
         self.false.discard(name)
+        self.refusals = min(self.refusals, self.settings.active_size)
         self.counters.peer_up += 1
         self.out.append(Publish(PeerUp(name)))
         if not self.has_joined:
@@ -232,6 +235,10 @@ class Links:
     def hear_of(self, address: Address, *, first_out: list[str] | None = None) -> bool:
         """Take in hearsay, unless this node knows better; returns whether it is new."""
         name = address.name
+        # Most of what is heard is known, and who is in a view is in no other table.
+        if name in self.passive:
+            self.passive.add(address, self.now)
+            return False
         if (
             name == self.me.name
             or name in self.active

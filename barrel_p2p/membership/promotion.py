@@ -24,8 +24,9 @@ __all__ = ["Promotion"]
 _RETRY_MS: Final = 200
 _RETRY_JITTER_MS: Final = 300
 _HEDGE_MS: Final = 500
-_ASKS_WINDOW_MS: Final = 1_000
-_ASKS_MIN: Final = 12
+_REFUSALS_FREE_MIN: Final = 12
+_REST_MS: Final = 250
+_REST_DOUBLINGS_MAX: Final = 6
 _ESCALATE_MS: Final = 1_000
 _ESCALATIONS_MAX: Final = 9
 # Reasons of a channel's end that say nothing against the node.
@@ -42,8 +43,6 @@ class Promotion:
         self._armed_ms = 0  # when the timer fires; 0 for no timer
         self._escalations = 0
         self._escalate_at_ms: int | None = None
-        self._asks = 0  # since then:
-        self._asks_since_ms = 0
 
     # Channels and dials.
 
@@ -82,6 +81,7 @@ class Promotion:
         links.passive.failed(name, links.now)
         links.remembered.failed(name)
         links.lost += 1
+        links.refusals = 0
         self._escalations = 0
 
     def on_dialled(self, event: Dialled) -> None:
@@ -147,16 +147,21 @@ class Promotion:
             self._escalate_at_ms = None
             return
         waiting = self._waiting()
-        missing = min(links.room - waiting, self._asks_left())
+        missing = links.room - waiting
+        if self._rest_until_ms() > links.now:
+            missing = 0
         while missing > 0:
             candidates = links.passive.eligible(links.now, links.is_candidate)
             if not candidates:
-                break
+                spare = links.passive.take_spare()
+                if spare is None:
+                    break
+                links.hear_of(spare)
+                continue
             chosen = candidates[links.rng.below(len(candidates))].address
             high = not links.active and waiting == 0
             if not links.request(Purpose.NEIGHBOR, chosen, high=high):
                 break
-            self._asks += 1
             waiting += 1
             missing -= 1
         if not waiting:
@@ -183,13 +188,14 @@ class Promotion:
             links.counters.probes += 1
             links.request(Purpose.PROBE, due[links.rng.below(len(due))])
 
-    def _asks_left(self) -> int:
-        """How many may be asked now: where all are full, it helps nobody to ask all."""
+    def _rest_until_ms(self) -> int:
+        """Until when to wait: where all are full, it helps nobody to ask them all."""
         links = self._links
-        if links.now - self._asks_since_ms >= _ASKS_WINDOW_MS:
-            self._asks_since_ms = links.now
-            self._asks = 0
-        return max(_ASKS_MIN, 2 * links.settings.active_size) - self._asks
+        many = max(_REFUSALS_FREE_MIN, 2 * links.settings.active_size)
+        if not links.active or links.refusals < many:
+            return links.now
+        wait = _REST_MS << min(links.refusals - many, _REST_DOUBLINGS_MAX)
+        return links.refused_ms + wait
 
     def _waiting(self) -> int:
         """Requests that may soon fill a gap; one that is slow is not counted on."""
@@ -234,9 +240,10 @@ class Promotion:
         ]
         if not times:
             return
+        first = max(min(times), self._rest_until_ms())
         if self._escalate_at_ms is not None:
-            times.append(self._escalate_at_ms)
-        wait = max(min(times) - links.now, _RETRY_MS)
+            first = min(first, self._escalate_at_ms)
+        wait = max(first - links.now, _RETRY_MS)
         at_ms = links.now + wait
         # One that fires earlier will do.
         if self._armed_ms and self._armed_ms <= at_ms + _RETRY_JITTER_MS:

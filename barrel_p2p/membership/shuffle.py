@@ -27,6 +27,7 @@ RELAYS_MAX: Final = 256
 SWAP_ONE_IN: Final = 10
 """Rounds, on average, between two swaps of a peer although the active view is full."""
 
+_SWAP_ONE_IN_MAX: Final = 100
 _OWN_MAX: Final = 4
 
 
@@ -53,6 +54,8 @@ class Shuffling:
         self._promotion = promotion
         self._relays: dict[int, _Relay] = {}
         self._own: dict[int, _Own] = {}
+        self._quiet = 0  # rounds since a peer was lost to a failure
+        self._lost = 0
 
     @property
     def period_ms(self) -> int:
@@ -78,8 +81,7 @@ class Shuffling:
             return
         if links.active:
             self._begin()
-            if links.room <= 0 and links.rng.below(SWAP_ONE_IN) == 0:
-                self._promotion.swap()
+            self._maybe_swap()
             self._promotion.probe()
         links.hungry = True
         if links.remembered.dirty:
@@ -131,6 +133,15 @@ class Shuffling:
             return
         del self._relays[message.request_id]
         links.send(relay.origin, ShuffleReply(relay.request_id, message.peers))
+
+    def _maybe_swap(self) -> None:
+        links = self._links
+        if links.lost != self._lost:
+            self._lost, self._quiet = links.lost, 0
+        self._quiet += 1
+        rarely = min(max(4 * self._quiet, SWAP_ONE_IN), _SWAP_ONE_IN_MAX)
+        if links.room <= 0 and links.rng.below(rarely) == 0:
+            self._promotion.swap()
 
     def _begin(self) -> None:
         links = self._links

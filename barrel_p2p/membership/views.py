@@ -1,6 +1,7 @@
 """The tables behind the views: plain data with bounds, no protocol.
 
-Bounded by the ``passive_size`` of the settings, ``REMEMBERED_MAX`` and ``NAMES_MAX``.
+Bounded by the ``passive_size`` of the settings, ``SPARES_MAX``, ``REMEMBERED_MAX`` and
+``NAMES_MAX``.
 
 Source: Leitao, Pereira, Rodrigues, "HyParView", DSN 2007, section 4.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "REMEMBERED_MAX",
     "SHUFFLE_PERIOD_MS_MAX",
     "SHUFFLE_PERIOD_MS_MIN",
+    "SPARES_MAX",
     "Churn",
     "ExpiringNames",
     "PassiveEntry",
@@ -34,6 +36,7 @@ __all__ = [
 BACKOFF_MS_MAX: Final = 300_000
 REMEMBERED_MAX: Final = 256
 NAMES_MAX: Final = 256
+SPARES_MAX: Final = 128
 SHUFFLE_PERIOD_MS_MIN: Final = 2_000
 SHUFFLE_PERIOD_MS_MAX: Final = 30_000
 
@@ -162,17 +165,21 @@ class PassiveEntry:
 class PassiveView:
     """Nodes that may replace a peer. Who is in the active view is not in here.
 
+    Who had to make room is kept as a spare: when most of the cluster is gone, whom this
+    node ever heard of counts.
+
     Args:
         settings: Its size, and how failures count.
         rng: Who goes when it is full.
     """
 
-    __slots__ = ("_entries", "_rng", "_settings")
+    __slots__ = ("_entries", "_rng", "_settings", "_spares")
 
     def __init__(self, settings: Settings, rng: Rng) -> None:
         self._settings = settings
         self._rng = rng
         self._entries: dict[str, PassiveEntry] = {}
+        self._spares: dict[str, Address] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -229,6 +236,11 @@ class PassiveView:
     def clear(self) -> None:
         """Forget all."""
         self._entries.clear()
+        self._spares.clear()
+
+    def take_spare(self) -> Address | None:
+        """The last one that had to make room and was not taken since."""
+        return self._spares.popitem()[1] if self._spares else None
 
     def failed(self, name: str, now_ms: int) -> bool:
         """Count a failure of ``name``; returns whether that was one too many.
@@ -287,12 +299,21 @@ class PassiveView:
         return len(aged)
 
     def _drop_one(self, first_out: Iterable[str]) -> None:
+        entries = self._entries
         for name in first_out:
-            if name in self._entries:
-                del self._entries[name]
-                return
-        names = list(self._entries)
-        del self._entries[names[self._rng.below(len(names))]]
+            if name in entries:
+                break
+        else:
+            names = list(entries)
+            name = names[self._rng.below(len(names))]
+        dropped = entries.pop(name)
+        if dropped.fail_count:
+            return
+        spares = self._spares
+        spares.pop(name, None)
+        spares[name] = dropped.address
+        if len(spares) > SPARES_MAX:
+            del spares[next(iter(spares))]
 
 
 @dataclass(slots=True)
