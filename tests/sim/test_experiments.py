@@ -1,0 +1,97 @@
+"""Each experiment, small: what it finds of the machines, and of a planted defect.
+
+The goals themselves, at their sizes, are run by ``make sim``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from barrel_p2p.testing.experiments.arrival import arrival
+from barrel_p2p.testing.experiments.churn import churn
+from barrel_p2p.testing.experiments.cluster import Policy
+from barrel_p2p.testing.experiments.crash import heal, reliability, reunion
+from barrel_p2p.testing.experiments.liars import liars
+from barrel_p2p.testing.experiments.loss import loss
+from barrel_p2p.testing.experiments.partition import split
+from barrel_p2p.testing.experiments.tree import burst, senders
+
+
+def test_a_message_reaches_every_survivor_and_not_without_repair() -> None:
+    found = reliability(n=100, seed=1, share=0.5, messages=5).figures
+    assert (found["reliability"], found["repeated"]) == (1.0, 0)
+    broken = reliability(n=100, seed=1, share=0.5, messages=5, control="no repair")
+    assert broken.figures["reliability"] < 0.9
+
+
+def test_survivors_with_a_seed_are_one_and_not_without_repair() -> None:
+    assert reunion(n=100, seed=1, share=0.9).figures["rounds"] <= 3
+    broken = reunion(n=100, seed=1, share=0.9, control="no repair").figures
+    assert math.isinf(broken["rounds"])
+
+
+@pytest.mark.parametrize("policy", ["single", "three", "random"])
+def test_all_who_arrive_are_one_and_not_without_walks(policy: Policy) -> None:
+    found = arrival(n=60, seed=10, policy=policy, arrivals="at once").figures
+    assert (found["components"], found["faults"]) == (1, 0)
+    assert found["active_mean"] > 4.5
+    broken = arrival(
+        n=60, seed=10, policy=policy, arrivals="at once", control="no walks"
+    )
+    assert broken.figures["components"] > 1
+
+
+def test_a_long_split_is_overcome_and_not_by_views_as_published() -> None:
+    halves = (0.5, 0.5)
+    assert split(n=60, seed=1, shares=halves, rounds=40).figures == {
+        "rounds": pytest.approx(0.5, abs=0.5),
+        "parts": 2,
+    }
+    broken = split(n=60, seed=1, shares=halves, rounds=40, control="textbook")
+    assert math.isinf(broken.figures["rounds"])
+
+
+def test_a_broadcast_costs_one_payload_a_node_and_more_where_nobody_prunes() -> None:
+    found = senders(n=100, seed=1, is_single=True).figures
+    assert found["rmr"] < 0.2
+    assert found["missed"] == 0
+    flooded = senders(n=100, seed=1, is_single=True, control="flood").figures
+    assert flooded["rmr"] > 2
+
+
+def test_a_burst_of_all_nodes_reaches_all_nodes() -> None:
+    found = burst(n=60, seed=1).figures
+    assert found["missed"] == 0
+    assert found["rmr"] < 1
+    assert burst(n=60, seed=1, control="flood").figures["rmr"] > 2
+
+
+def test_the_first_message_after_a_crash_reaches_all_and_not_without_repair() -> None:
+    assert heal(n=100, seed=1, share=0.5).figures["first"] == 1
+    broken = heal(n=100, seed=1, share=0.5, control="no repair").figures
+    assert broken["first"] < 0.9
+
+
+def test_who_stays_hears_everything_and_not_without_repair() -> None:
+    found = churn(n=80, seed=1, share=0.05, rounds=10).figures
+    assert found["delivered"] == 1
+    assert found["active_mean"] > 4.5
+    broken = churn(n=80, seed=1, share=0.2, rounds=10, control="no repair").figures
+    assert broken["delivered"] < 0.9
+
+
+def test_what_is_lost_is_asked_for_and_missing_where_nobody_asks() -> None:
+    found = loss(n=60, seed=1, share=0.1, messages=5).figures
+    assert (found["delivered"], found["repeated"]) == (1, 0)
+    broken = loss(n=60, seed=1, share=0.1, messages=5, control="no graft").figures
+    assert broken["delivered"] < 0.99
+
+
+def test_liars_get_no_more_places_than_they_are_due() -> None:
+    found = liars(n=100, seed=1).figures
+    assert found["components"] == 1
+    assert found["held"] <= found["allowed"]
+    assert found["probes"] == 1
+    assert liars(n=100, seed=1, is_credulous=True).figures["probes"] > 1
