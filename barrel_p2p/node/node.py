@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from barrel_p2p.auth.trust import TrustStore
 from barrel_p2p.carrier.channels import Channels
@@ -31,7 +31,7 @@ from barrel_p2p.errors import BarrelError, Conflict, NotStarted
 from barrel_p2p.node.boot import STAGES
 from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.notify import notify
-from barrel_p2p.node.parts import DRAIN_S, Parts
+from barrel_p2p.node.parts import DRAIN_S, Parts, Stage
 from barrel_p2p.node.services import ServiceNode
 from barrel_p2p.quic.engine import EngineStats
 from barrel_p2p.runtime import addresses, proxy, rpc, server
@@ -82,7 +82,15 @@ class Node(ClusterNode, ServiceNode):
     Raises:
         ConfigError: A key is unknown, or a value out of range.
         InvalidValue: ``name`` is no node name.
+
+    Attributes:
+        stages: What it starts, in order; a simulated node has others.
+        seed: Makes all chance of the overlay repeatable; None, as it has to be outside
+            simulations, draws it from the system.
     """
+
+    stages: ClassVar[tuple[Stage, ...]] = STAGES
+    seed: int | None = None
 
     def __init__(
         self,
@@ -127,10 +135,17 @@ class Node(ClusterNode, ServiceNode):
         self._pid = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
-        parts = Parts(self.name, self.config, self._clock, self, self.hidden)
+        parts = Parts(
+            self.name,
+            self.config,
+            self._clock,
+            self,
+            hidden=self.hidden,
+            seed=self.seed,
+        )
         self._stack = stack = AsyncExitStack()
         try:
-            for stage in STAGES:
+            for stage in self.stages:
                 await stack.enter_async_context(stage(parts))
         except BaseException:
             self._stack = None
