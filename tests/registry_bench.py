@@ -72,6 +72,7 @@ class RegistryBench:
         return self.feed(Unregister(name))
 
     def down(self, number: int, reason: object) -> list[Any]:
+        self.watched.pop(self.pid(number), None)  # A monitor fires once.
         return self.feed(PidDown(self.pid(number), reason))
 
     def up(self, node: str, creation: int = 1) -> list[Any]:
