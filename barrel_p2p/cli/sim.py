@@ -18,7 +18,7 @@ from barrel_p2p.testing.experiments.deep_goals import chosen_goals
 from barrel_p2p.testing.experiments.runner import judge_all, text_of, workers
 from barrel_p2p.testing.overlay.trace import NODES_MAX
 
-__all__ = ["app", "draw", "goals"]
+__all__ = ["draw", "goals"]
 
 _SEEDS_MAX: Final = 1_000
 

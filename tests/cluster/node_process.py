@@ -266,7 +266,7 @@ class _Program:
         async def read(me: Process) -> None:
             async for _ in me:
                 self._read += 1
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s)  # not synchronisation: its slowness
 
         pid = self._node.spawn(read, mailbox_limit=limit)
         return [pid.node, pid.id, pid.creation]

@@ -20,6 +20,7 @@ HOSTS = {
     "www.apache.org",
     "www.erlang.org",
     "www.rfc-editor.org",
+    "www.w3.org",
 }
 URL = re.compile(r"\b(?:https?|file|git|ssh)://[^\s)>\"'`]+")
 HOME = re.compile(r"(?<![\w.$}])/(?:home|root|Users|work|opt|mnt)/\w")
