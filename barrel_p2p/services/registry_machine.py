@@ -107,7 +107,7 @@ class RegistryMachine:
         self._lives: dict[str, int] = {self.node: creation}
         self._slots_of: dict[Pid, dict[Slot, None]] = {}
         self._graves: dict[Slot, tuple[object, int]] = {}  # own; name, when to bury
-        self._hidden: dict[str, None] = {}  # dead, but not gone
+        self._hidden: dict[str, str] = {}  # dead and not gone -> why
         self._strangers: dict[str, int] = {}  # until when they are refused
         self._claims: dict[Slot, object] = {}  # names of ours that others wrote to
         self._armed: dict[str, None] = {}  # timers
@@ -404,7 +404,7 @@ class RegistryMachine:
         if node == self.node or self._lives.get(node) != event.creation:
             return
         del self._lives[node]
-        self._hidden[node] = None
+        self._hidden[node] = event.reason
         reason = "left" if event.reason == "left" else "nodedown"
         for held in self.index.of(node):
             if held.shown:
@@ -419,8 +419,8 @@ class RegistryMachine:
         for held in self.index.of(node):
             if held.creation <= event.creation:
                 self._purge(held)
-        if node not in self._lives:
-            self._hidden.pop(node, None)
+        # Of a later life that is here there may be entries before its lease.
+        if self._hidden.pop(node, "") != "restarted" and node not in self._lives:
             self._refuse(node, now_ms)
 
     def _on_member_suspected(self, event: MemberSuspected, now_ms: int) -> None:
