@@ -5,7 +5,7 @@ BOOT := $(shell for p in python3 /usr/bin/python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint bench deep wheel docs clean
+.PHONY: help setup demo sim test test-all lint bench deep wheel docs clean
 
 help:
 	@echo 'make TARGET, where TARGET is one of'
@@ -17,6 +17,9 @@ setup:  ## find Python >= 3.12, create .venv, install, build what changed
 
 demo: setup  ## two nodes on loopback find, trust, call and lose each other
 	@$(BIN)/python -m barrel_p2p demo
+
+sim: setup  ## clusters of 50 to 1,000 simulated nodes against their goals
+	@$(BIN)/python -m barrel_p2p sim goals
 
 test: setup  ## the fast suite; timing tests run alone at the end
 	@$(BIN)/python .ci/run_tests.py
@@ -34,11 +37,12 @@ bench:  ## every path beside its peers; one JSON object each
 	$(BIN)/python -m bench.codec --json
 	$(BIN)/python -m pytest -q bench/micro
 
-deep: setup  ## whole loops and floods, then 60 s of every fuzz target
+deep: setup  ## whole loops and floods, every fuzz target, up to 10,000 nodes
 	cmake -S . -B build/fuzz -DBARREL_FUZZ=ON -DCMAKE_C_COMPILER=clang
 	cmake --build build/fuzz --target fuzz-deep
 	$(BIN)/python tests/fuzz/fuzz_terms.py --seconds 60
 	@BARREL_P2P_DEEP=1 $(BIN)/python .ci/run_tests.py
+	$(BIN)/python -m barrel_p2p sim goals --deep
 
 wheel: setup  ## build a wheel into dist/, repaired where auditwheel can
 	@$(BIN)/python .ci/build_wheel.py

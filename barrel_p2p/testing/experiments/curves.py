@@ -148,8 +148,8 @@ def _join_curve(*, n: int, seed: int, policy: str) -> Outcome:
     cluster.start_all(n)
     curve = []
     for at in range(81):
-        curve.append((at / 20, 100 * cluster.shape().components[0] / n))
-        cluster.rounds(0.005)
+        curve.append((at / 4, 100 * cluster.shape().components[0] / n))
+        cluster.rounds(0.025)
     return Outcome(policy, seed, {}, cluster.world.schedule.events, tuple(curve))
 
 
