@@ -18,6 +18,7 @@ import hashlib
 import secrets
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
@@ -94,6 +95,7 @@ class Gate:
         clock: Both kinds of time.
         wanted: Asked before the last OK, with the peer: None to take it, else code and
             text of the refusal.
+        disk: Runs what waits for the disk; None is the loop's own pool.
     """
 
     local: LocalNode
@@ -101,6 +103,7 @@ class Gate:
     certificate_hash: bytes
     clock: Clock
     wanted: Callable[[PeerIdentity], tuple[str, str] | None]
+    disk: Executor | None = None
 
 
 class Admission[T]:
@@ -311,7 +314,8 @@ class Admission[T]:
 
     async def _store_pin(self, name: str, key: bytes) -> None:
         try:
-            await asyncio.to_thread(self._gate.trust.pin, name, key)
+            pin = self._gate.trust.pin
+            await self._loop.run_in_executor(self._gate.disk, pin, name, key)
         except BarrelError as error:
             self._feed(machine.PinFailed(error))
         except Exception as error:  # noqa: BLE001 -- our own bug, and nobody is let in

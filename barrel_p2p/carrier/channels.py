@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Final
 
 from barrel_p2p.auth.signing import fingerprint
@@ -72,6 +73,7 @@ class Channels:
         line: Makes the sink of each channel, when it has come up.
         on_user_stream: Takes the peers' user streams; None refuses them.
         clock: Both kinds of time.
+        disk: Runs what waits for the disk; None is the loop's own pool.
         limits: How many strangers at once.
         handshake_timeout_ms: For everything between TLS and the peer's SESSION.
     """
@@ -89,6 +91,7 @@ class Channels:
         line: LineFactory = plain_line,
         on_user_stream: UserStreamHandler | None = None,
         clock: Clock | None = None,
+        disk: Executor | None = None,
         limits: AdmissionLimits | None = None,
         handshake_timeout_ms: int = HANDSHAKE_TIMEOUT_MS,
     ) -> None:
@@ -109,6 +112,7 @@ class Channels:
             certificate_hash=certificate_hash,
             clock=clock or SystemClock(),
             wanted=self._wanted,
+            disk=disk,
         )
         self.dialer = Dialer(
             endpoint,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -74,8 +75,12 @@ _log = logging.getLogger("barrel_p2p.node")
 async def data_directory(parts: Parts) -> AsyncIterator[None]:
     """Lock the directory, and begin a new life of the node in it."""
     path = Path(parts.config.data_dir or f"data/{parts.name}")
-    with DataDir.open(path, clock=parts.clock) as directory:
+    with (
+        DataDir.open(path, clock=parts.clock) as directory,
+        ThreadPoolExecutor(1, thread_name_prefix="barrel-p2p-disk") as disk,
+    ):
         parts.directory = directory
+        parts.disk = disk
         yield
 
 
@@ -190,6 +195,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
         dispatcher=dispatcher,
         line=_line_maker(parts),
         clock=parts.clock,
+        disk=parts.disk,
         handshake_timeout_ms=config.auth_handshake_timeout,
     )
     _register(dispatcher, parts)
@@ -342,7 +348,7 @@ def _note_seen(
     # It syncs the disk, which takes longer than the loop has.
     if isinstance(event, NodeUp) and parts.trust.is_due(event.node):
         loop = parts.switch.loop
-        note = loop.run_in_executor(None, parts.trust.seen, event.node)
+        note = loop.run_in_executor(parts.disk, parts.trust.seen, event.node)
         noting.add(note)
         note.add_done_callback(noting.discard)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -65,6 +66,7 @@ class Parts:
     seed: int | None = None
 
     directory: DataDir = None  # type: ignore[assignment]
+    disk: Executor = None  # type: ignore[assignment]
     key_pair: KeyPair = None  # type: ignore[assignment]
     trust: TrustStore = None  # type: ignore[assignment]
     certificate: CertificateFiles = None  # type: ignore[assignment]
