@@ -45,7 +45,7 @@ async def overlay(parts: Parts) -> AsyncIterator[None]:
         yield
     finally:
         parts.members.leave()
-        await parts.membership.leave()
+        await parts.membership.leave(forget=False)
         for one in forget:
             one()
         parts.proxies.close()

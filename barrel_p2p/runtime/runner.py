@@ -27,8 +27,8 @@ from barrel_p2p.core.effects import (
     SetTimer,
 )
 from barrel_p2p.core.inputs import (
-    Dialled,
     DialFailed,
+    Dialled,
     Persisted,
     PersistFailed,
     TimerFired,
