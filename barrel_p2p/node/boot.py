@@ -203,7 +203,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
     made.listen(parts.whereabouts.node_changed)
     made.listen(lambda event: _note_seen(parts, event, noting))
     made.listen(lambda event: _node_changed(parts, event))
-    parts.trust.on_revoked(_revoker(switch.loop, made))
+    parts.trust.on_revoked(_revoker(parts))
     switch.dial = made.connect
     try:
         yield
@@ -317,23 +317,26 @@ def _register(dispatcher: Dispatcher, parts: Parts) -> None:
     )
 
 
-def _revoker(
-    loop: asyncio.AbstractEventLoop, channels: Channels
-) -> Callable[[str, bytes | None], None]:
+def _revoker(parts: Parts) -> Callable[[str, bytes | None], None]:
+    loop = parts.switch.loop
+
     def revoked(name: str, key: bytes | None) -> None:
         try:
             here = asyncio.get_running_loop() is loop
         except RuntimeError:
             here = False
         if here:
-            _part_with(channels, name, key)
+            _part_with(parts, name, key)
         elif not loop.is_closed():  # A key can be revoked in any thread.
-            loop.call_soon_threadsafe(_part_with, channels, name, key)
+            loop.call_soon_threadsafe(_part_with, parts, name, key)
 
     return revoked
 
 
-def _part_with(channels: Channels, name: str, key: bytes | None) -> None:
+def _part_with(parts: Parts, name: str, key: bytes | None) -> None:
+    channels = parts.channels
+    if parts.members is not None:
+        parts.members.refuse(name)
     for node in channels.nodes():
         channel = channels.get(node)
         if channel is None:

@@ -13,7 +13,7 @@ from barrel_p2p.broadcast.driver import Broadcast
 from barrel_p2p.broadcast.machine import Plumtree
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.core.names import NodeReference
-from barrel_p2p.core.peers import PeerDown, PeerUp
+from barrel_p2p.core.peers import NodeDown, NodeUp, PeerDown, PeerUp
 from barrel_p2p.membership.driver import Membership
 from barrel_p2p.membership.settings import Settings
 from barrel_p2p.node.parts import Parts
@@ -38,6 +38,8 @@ async def overlay(parts: Parts) -> AsyncIterator[None]:
         return
     _make(parts)
     forget = _connect(parts)
+    for name in parts.trust.list_revoked():
+        parts.members.refuse(name)
     parts.members.start()
     parts.registry.start({parts.name: parts.switch.creation})
     parts.membership.start()
@@ -150,6 +152,7 @@ def _make_services(parts: Parts) -> None:
 def _connect(parts: Parts) -> list[Callable[[], None]]:
     channels, membership, members = parts.channels, parts.membership, parts.members
     return [
+        channels.listen(_allowed(members)),
         channels.listen(members.node_changed),
         channels.listen(parts.replicas.peer_changed),
         channels.listen(parts.router.node_changed),
@@ -181,5 +184,13 @@ def _peers(listener: Callable[[PeerUp | PeerDown], None]) -> Callable[[object], 
     def told(event: object) -> None:
         if isinstance(event, PeerUp | PeerDown):
             listener(event)
+
+    return told
+
+
+def _allowed(members: Members) -> Callable[[NodeUp | NodeDown], None]:
+    def told(event: NodeUp | NodeDown) -> None:
+        if isinstance(event, NodeUp):
+            members.allow(event.node)  # Who is admitted is revoked no more.
 
     return told

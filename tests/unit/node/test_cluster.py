@@ -177,6 +177,25 @@ async def test_a_node_that_stops_takes_its_services_along(tmp_path: Path) -> Non
         await eventually(lambda: not a.lookup("s") and not c.lookup("s"))
 
 
+async def test_a_revoked_node_is_dead_until_it_is_revoked_no_more(
+    tmp_path: Path,
+) -> None:
+    async with _nodes(tmp_path, 3) as (a, b, c):
+        await c.start_service_holder("s")
+        await within(a.whereis_service("s", timeout=5))
+        async with a.events() as told:
+            a.keys.revoke(c.name)
+            dead = await told.until(lambda e: isinstance(e, MemberDead), timeout=5)
+            assert dead == MemberDead(c.name, c.creation, "revoked")
+        assert a.members() == [a.name, b.name]
+        assert a.lookup("s") == []
+        assert c.name in b.members()
+        a.keys.unrevoke(c.name)
+        await within(a.connect(c))
+        await eventually(lambda: c.name in a.members())
+        await eventually(lambda: len(a.lookup("s")) == 1)
+
+
 async def test_a_process_registers_itself(tmp_path: Path) -> None:
     async with _nodes(tmp_path, 2) as (a, b):
 
