@@ -103,6 +103,14 @@ class Endpoint:
         """Host and port it is bound to."""
         return self._alive().address()
 
+    def fileno(self) -> int:
+        """The descriptor that the loop watches: an epoll that holds all its sockets.
+
+        Raises:
+            NotStarted: It is closed.
+        """
+        return self._alive().fd
+
     @property
     def pump(self) -> Pump:
         """What moves bytes and events of its engine, for compiled callers.
