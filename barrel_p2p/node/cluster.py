@@ -14,8 +14,8 @@ from barrel_p2p.errors import Conflict
 from barrel_p2p.node.run import self_pid
 from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.runtime.subscriptions import Subscriptions
-from barrel_p2p.runtime.typed import lift, lower
-from barrel_p2p.wire.terms import decode, encode
+from barrel_p2p.runtime.typed import lower, read
+from barrel_p2p.wire.terms import encode
 
 if TYPE_CHECKING:
     from barrel_p2p.core.names import Address, HasAddress, NodeReference
@@ -248,7 +248,7 @@ class ClusterNode(ABC):
 
             def hear(delivery: Delivery) -> None:
                 if len(subscribers):
-                    payload = lift(decode(delivery.payload), self.name)
+                    payload = read(delivery.payload, self.name)
                     subscribers.tell(
                         Broadcasted(
                             delivery.topic, payload, delivery.message_id, delivery.own

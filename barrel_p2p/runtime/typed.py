@@ -24,6 +24,7 @@ from barrel_p2p.core.terms import Atom, Pid, Ref
 from barrel_p2p.errors import Conflict, InvalidValue, NotEncodable
 from barrel_p2p.runtime.checks import Checker, checker_of, convert, hints_of
 from barrel_p2p.wire.limits import TERM_DEPTH_MAX
+from barrel_p2p.wire.terms import decode
 
 __all__ = [
     "MESSAGE_NAME_CHARS_MAX",
@@ -32,10 +33,13 @@ __all__ = [
     "lift",
     "lower",
     "message",
+    "read",
 ]
 
 MESSAGE_TAG: Final = Atom("$message")
 """The first element of a message on the wire. No tuple of a user may begin with it."""
+
+_TAG_BYTES: Final = b"$message"
 
 MESSAGE_NAME_CHARS_MAX: Final = 128
 """Characters of a message's name."""
@@ -255,6 +259,22 @@ def lift(term: object, peer: str) -> object:
     except (TypeError, ValueError, RecursionError) as error:
         # A value that cannot be a key, or a field that a constructor refused.
         raise InvalidValue(f"a message of {peer}: {error}", peer=peer) from error
+
+
+def read(data: bytes, peer: str) -> object:
+    """The value of an encoded term, its typed messages lifted.
+
+    Args:
+        data: From a peer.
+        peer: Its node.
+
+    Raises:
+        WireError: It is no term.
+        InvalidValue: As for ``lift``.
+    """
+    term = decode(data)
+    # No typed message is encoded without these bytes, and looking for them is quick.
+    return lift(term, peer) if _TAG_BYTES in data else term
 
 
 def _lift(term: Any) -> Any:
