@@ -22,7 +22,15 @@ from barrel_p2p.node.control import ANSWER_BYTES_MAX
 from barrel_p2p.node.data_dir import socket_path
 from barrel_p2p.node.requests import Request
 
-__all__ = ["DATA", "NODES_MAX", "ControlClient", "directory_of", "running_directory"]
+__all__ = [
+    "DATA",
+    "NODES_MAX",
+    "ControlClient",
+    "directory_of",
+    "read_answer",
+    "read_event",
+    "running_directory",
+]
 
 DATA: Final = Path("data")
 NODES_MAX: Final = 1_000
@@ -115,7 +123,7 @@ class ControlClient:
             raise PeerUnreachable("the node did not answer in time") from error
         except OSError as error:
             raise PeerUnreachable(f"the node went away: {error.strerror}") from error
-        return _answer(line)
+        return read_answer(line)
 
     def wait_closed(self, seconds: float) -> bool:
         """Wait for the node to close the conversation; whether it did."""
@@ -154,13 +162,28 @@ class ControlClient:
         return b"".join(parts)
 
 
-def _answer(line: bytes) -> Any:
+def read_answer(line: bytes) -> Any:
+    """What a node has answered.
+
+    Raises:
+        Refused: The node says why not.
+        WireError: It is no answer.
+    """
+    return _read(line, "ok")
+
+
+def read_event(line: bytes) -> Any:
+    """What a node that is watched has told. Raises as ``read_answer``."""
+    return _read(line, "event")
+
+
+def _read(line: bytes, kind: str) -> Any:
     try:
         answer = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise WireError(f"what came is no answer: {error}") from error
-    if isinstance(answer, Mapping) and "ok" in answer:
-        return answer["ok"]
+    if isinstance(answer, Mapping) and kind in answer:
+        return answer[kind]
     if isinstance(answer, Mapping) and isinstance(answer.get("error"), dict):
         raise Refused(answer["error"])
     raise WireError("what came is no answer")

@@ -29,7 +29,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = {
-    "demo": Command("barrel_p2p.cli.tour:demo", "Show two nodes at work."),
+    "demo": Command("barrel_p2p.cli.showcase:demo", "Show a cluster of five."),
     "start": Command("barrel_p2p.cli.start:start", "Run a node."),
     "stop": Command("barrel_p2p.cli.talk:stop", "Stop a running node."),
     "nodes": Command("barrel_p2p.cli.talk:nodes", "List a node's channels."),

@@ -1,4 +1,4 @@
-"""``demo``: two nodes in two processes find, trust, call and lose each other.
+"""``demo --pair``: two nodes in two processes find, trust, call and lose each other.
 
 Every line is printed after what it says has happened, from what was seen to happen. A
 step that fails ends the demo; the later ones are not reached.
@@ -20,14 +20,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
-
-from cyclopts import Parameter
+from typing import IO, Any, Final
 
 from barrel_p2p.auth.trust import fingerprint
 from barrel_p2p.cli.exit_codes import ExitCode
 from barrel_p2p.cli.local_node import ControlClient
-from barrel_p2p.cli.options import Flag, Json
 from barrel_p2p.cli.output import printable
 from barrel_p2p.cli.tour_server import COUNTER, Counter
 from barrel_p2p.config import Config
@@ -39,7 +36,7 @@ from barrel_p2p.node.node import Node
 from barrel_p2p.node.requests import ListKeys
 from barrel_p2p.node.run import run
 
-__all__ = ["demo"]
+__all__ = ["tour"]
 
 _CALLS_MAX: Final = 10_000_000
 _PATIENCE_S: Final = 30.0
@@ -92,37 +89,27 @@ class _Tour:
             raise _Failed(name)
 
 
-def demo(
-    *options: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)],
-    calls: int = 10_000,
-    transport: Flag = False,
-    json: Json = False,
-) -> int:
+def tour(calls: int, *, as_json: bool) -> int:
     """Start two nodes on loopback and show that they work. Exit code 0 if all does.
 
     Args:
-        options: With --transport: its options.
         calls: Calls from one node to a server of the other.
-        transport: Measure QUIC beside TCP instead: a million messages and a gigabyte.
-        json: Print {"demo": "nodes", "passed": ..., "steps": [...]}.
-    """
-    if transport:
-        from barrel_p2p.cli.demo import main as measure
+        as_json: Print {"demo": "nodes", "passed": ..., "steps": [...]}.
 
-        return measure([*options, *(["--json"] if json else [])])
-    if options:
-        raise InvalidValue(f"the demo takes no {options[0]!r}")
+    Raises:
+        InvalidValue: ``calls`` is out of range.
+    """
     if not 1 <= calls <= _CALLS_MAX:
         raise InvalidValue(f"--calls {calls} is not within 1 to {_CALLS_MAX:,}")
     began_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="barrel-p2p-demo-") as directory:
-        tour = _Tour(Path(directory), calls, None if json else sys.stdout)
-        interrupted = run(_interruptible(_whole(tour)))
-    passed = not interrupted and bool(tour.steps) and tour.steps[-1]["ok"]
+        shown = _Tour(Path(directory), calls, None if as_json else sys.stdout)
+        interrupted = run(_interruptible(_whole(shown)))
+    passed = not interrupted and bool(shown.steps) and shown.steps[-1]["ok"]
     seconds = time.perf_counter() - began_s
-    if json:
+    if as_json:
         told = {"demo": "nodes", "passed": passed, "seconds": round(seconds, 2)}
-        print(json_text.dumps({**told, "steps": tour.steps}, ensure_ascii=False))
+        print(json_text.dumps({**told, "steps": shown.steps}, ensure_ascii=False))
     elif passed:
         print(f"\nEvery step passed. {seconds:.1f} s. Next: docs/tutorials.")
     if interrupted:

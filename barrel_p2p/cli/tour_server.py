@@ -18,7 +18,7 @@ from barrel_p2p.runtime.verbs import call
 if TYPE_CHECKING:
     from barrel_p2p.node.node import Node
 
-__all__ = ["COUNTER", "Counter", "setup"]
+__all__ = ["COUNTER", "Counter", "setup", "stop_with_stdin"]
 
 COUNTER: Final = "counter"
 """The server's name on its node."""
@@ -53,6 +53,11 @@ class Counter(GenServer):
 async def setup(node: Node) -> None:
     """Start the counter on ``node``, and watch stdin."""
     await node.start_server(Counter, name=COUNTER)
+    stop_with_stdin(node)
+
+
+def stop_with_stdin(node: Node) -> None:
+    """Stop ``node`` when stdin closes, as it does when the other end is gone."""
     loop = asyncio.get_running_loop()
     stdin = sys.stdin.fileno()
 

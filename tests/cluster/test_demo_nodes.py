@@ -1,4 +1,4 @@
-"""The demo of two nodes: what it says is what happened, and it ends well or says so."""
+"""The demo of a pair: what it says is what happened, and it ends well or says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.started_node import SECONDS_MAX, Shell
 
 STEPS = ["start", "join", "pins", "find", "calls", "kill"]
-ENDLESS = ("demo", "--calls", "10000000")
+ENDLESS = ("demo", "--pair", "--calls", "10000000")
 
 
 @pytest.fixture
@@ -28,9 +28,8 @@ def shell(tmp_path: Path) -> Shell:
 
 def test_every_step_passes_and_names_what_it_saw(shell: Shell, tmp_path: Path) -> None:
     # Settings of the user's own nodes must not reach those of the demo.
-    done = shell.run(
-        "demo", "--json", "--calls", "500", BARREL_P2P_AUTH_TRUST_MODE="strict"
-    )
+    words = ("demo", "--pair", "--json", "--calls", "500")
+    done = shell.run(*words, BARREL_P2P_AUTH_TRUST_MODE="strict")
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
     assert told["passed"] is True
@@ -52,7 +51,7 @@ def test_every_step_passes_and_names_what_it_saw(shell: Shell, tmp_path: Path) -
 
 
 def test_people_get_a_line_for_each_step(shell: Shell) -> None:
-    done = shell.run("demo", "--calls", "50")
+    done = shell.run("demo", "--pair", "--calls", "50")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.findall(r"^(\w+) +ok ", done.stdout, re.M) == STEPS
     assert re.search(r"^ +Down\(ref=Ref\(.*'noconnection'\)$", done.stdout, re.M)
@@ -113,7 +112,10 @@ def test_the_measurement_of_transports_is_still_there(shell: Shell) -> None:
     assert json.loads(done.stdout)["verified"] is True
 
 
-@pytest.mark.parametrize("words", [("--calls", "0"), ("--calls", "x"), ("--mesages",)])
+@pytest.mark.parametrize(
+    "words",
+    [("--pair", "--calls", "0"), ("--calls", "x"), ("--calls", "5"), ("--mesages",)],
+)
 def test_a_senseless_option_is_refused(shell: Shell, words: tuple[str, ...]) -> None:
     done = shell.here("demo", *words)
     assert (done.returncode, done.stdout) == (2, "")
