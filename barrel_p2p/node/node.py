@@ -27,7 +27,7 @@ from barrel_p2p.core.names import (
     node_name,
 )
 from barrel_p2p.core.terms import Pid, Ref
-from barrel_p2p.errors import BarrelError, Conflict, NotStarted
+from barrel_p2p.errors import BarrelError, Conflict, NoProc, NotStarted
 from barrel_p2p.node.boot import STAGES
 from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.notify import notify
@@ -470,9 +470,13 @@ class Node(ClusterNode, ServiceNode):
 
         Names are looked up as for ``send``. Raises as ``Pid.call``.
         """
-        return await addresses.call(
-            self._origin(), self._destination(to), request, timeout=timeout
-        )
+        found = self._destination(to)
+        try:
+            return await addresses.call(self._origin(), found, request, timeout=timeout)
+        except NoProc:
+            if found != to and not self.hidden:
+                self._running().router.invalidate_route(to)
+            raise
 
     async def rpc(
         self,

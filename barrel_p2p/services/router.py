@@ -269,7 +269,9 @@ class Router:
 
     def service_changed(self, event: ServiceEvent) -> None:
         """The registry has changed."""
-        self._runner.feed(event)
+        # Many services may come and go while nobody looks for any.
+        if self._machine.searches or self._machine.routes:
+            self._runner.feed(event)
 
     async def close(self) -> None:
         """Stop; whoever waits is told that nothing was found. Idempotent."""

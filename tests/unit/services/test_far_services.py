@@ -12,6 +12,7 @@ from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import (
     CallTimeout,
     InvalidValue,
+    NoProc,
     Overloaded,
     PeerUnreachable,
     ServiceNotFound,
@@ -179,6 +180,18 @@ async def test_the_way_to_a_node_is_direct_or_to_be_opened(tmp_path: Path) -> No
         a.disconnect(C)
         assert router_of(a).find_route(C) == "dial"
         assert c.active_view() == [B]
+
+
+async def test_a_route_that_leads_nowhere_is_forgotten_by_the_call_that_says_so(
+    tmp_path: Path,
+) -> None:
+    async with far_nodes(tmp_path) as (a, b, _):
+        dead = Pid(B, 1 << 30, b.creation)
+        router_of(a).cache_route(ServiceEntry(NAME, dead, B, {}))
+        assert a.whereis_name(NAME) == dead
+        with pytest.raises(NoProc):
+            await within(a.call(NAME, 1))
+        assert a.whereis_name(NAME) is None
 
 
 async def test_a_cached_route_stays_until_it_is_invalidated(tmp_path: Path) -> None:
