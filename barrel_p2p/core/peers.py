@@ -1,9 +1,9 @@
 """What every room may learn about other nodes.
 
 A node is *up* while this node holds an admitted channel to it. It is a *peer* while it
-is in this node's active view, the neighbours that gossip goes to. Whether it is a member
-of the cluster, or dead, is decided elsewhere and by other rules: no channel, or no place
-in a view, is no death.
+is in this node's active view, the neighbours that gossip goes to. Whether it is a
+member of the cluster, or dead, is decided elsewhere and by other rules: no channel, or
+no place in a view, is no death.
 """
 
 from __future__ import annotations

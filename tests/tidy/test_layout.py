@@ -23,7 +23,7 @@ TOP_FILES = {
     "pyproject.toml",
     "setup.py",
 }
-TARGETS = ["setup", "demo", "test", "test-all", "lint", "bench", "deep"]
+TARGETS = ["setup", "demo", "sim", "test", "test-all", "lint", "bench", "deep"]
 TARGETS += ["wheel", "docs", "clean"]
 FRAGMENT = re.compile(r"(?:\d+|\+[a-z0-9-]+)\.(?:added|changed|fixed|security)\.md")
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
