@@ -53,7 +53,7 @@ IHAVE_BATCH: Final = 256
 IN_FLIGHT_MS: Final = 500
 """How long what a peer sent before it was pruned may still come."""
 
-OPTIMISE_HOPS: Final = 4
+OPTIMISE_HOPS: Final = 2
 """Hops that an announced path must save to replace the one that a message took."""
 
 OPTIMISE_PAUSE_MS: Final = 500

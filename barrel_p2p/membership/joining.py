@@ -44,7 +44,7 @@ _INTRODUCE_MS: Final = 1_000
 _REMEMBERED_AT_ONCE: Final = 8
 _FORCED_MS: Final = 1_000
 _INVITED_MS: Final = 10_000
-_RECONTACT_DOUBLINGS_MAX: Final = 4
+_RECONTACT_DOUBLINGS_MAX: Final = 3
 
 
 class Joining:
@@ -60,7 +60,6 @@ class Joining:
         self._configured = len(self._contacts)
         self._untried: list[Address] = []
         self._step = 0
-        self._lost = 0
         self._invited_until = 0
         self._introduced = ExpiringNames()
         self._forced = ExpiringNames()
@@ -167,8 +166,9 @@ class Joining:
         links.gone.discard(peer)
         asker = Address(peer, *message.place)
         if peer in links.active or links.room > 0 or self._makes_room(peer, message):
-            self._reply(peer, message.request_id, Verdict.ACCEPTED)
-            links.activate(asker)
+            drop = links.must_go(peer)
+            self._reply(peer, message.request_id, Verdict.ACCEPTED, first=drop)
+            links.activate(asker, drop=drop)
         else:
             self._reply(peer, message.request_id, Verdict.REFUSED)
             links.passive.met(asker, links.now)
@@ -194,7 +194,7 @@ class Joining:
         where = message.place if message.place[1] else entry.address[1:]
         address = Address(peer, *where)
         if message.verdict is Verdict.ACCEPTED:
-            self._accepted(address, evict=entry.evict)
+            self._accepted(address, message.peers, evict=entry.evict)
         elif message.verdict is Verdict.LEFT:
             self._has_left(peer)
         else:
@@ -252,20 +252,30 @@ class Joining:
         links = self._links
         if links.has_left:
             return
-        if links.lost != self._lost:
-            self._lost, self._step = links.lost, 0
         if links.active:
             contacts = [c for c in self._contacts.values() if self._is_fit(c.name)]
             self._untried = links.rng.sample(contacts, len(contacts))
             self.contact_next()
             wait = links.settings.shuffle_period << self._step
-            self._step = min(self._step + 1, _RECONTACT_DOUBLINGS_MAX)
+            # In a large cluster somebody asks at any time, so each may ask rarely.
+            steps = (
+                2 if len(links.passive) * 4 >= links.settings.passive_size * 3 else 1
+            )
+            self._step = min(self._step + steps, _RECONTACT_DOUBLINGS_MAX * steps)
         else:
             self._join_all()
             self._step = 0
             wait = links.settings.contact_retry_ms
         delay = wait * 3 // 4 + links.rng.jitter(wait // 2)
         links.out.append(SetTimer("contact", delay))
+
+    def unsettle(self) -> None:
+        """A peer was lost to a failure: part of the cluster may be, so ask soon."""
+        links = self._links
+        if self._step and links.active:
+            soon = links.rng.jitter(links.settings.shuffle_period)
+            links.out.append(SetTimer("contact", soon))
+        self._step = 0
 
     def contact_next(self) -> None:
         """Ask the next contact of this round to introduce us, if one is left."""
@@ -303,11 +313,18 @@ class Joining:
     def _refusal(self) -> Verdict:
         return Verdict.LEFT if self._links.has_left else Verdict.REFUSED
 
-    def _reply(self, peer: str, request_id: int, verdict: Verdict) -> None:
+    def _reply(
+        self, peer: str, request_id: int, verdict: Verdict, *, first: str | None = None
+    ) -> None:
+        """Answer, and tell of some: ``first``, if given, is about to miss a peer."""
         links = self._links
         peers: tuple[Address, ...] = ()
         if not links.has_left and peer not in links.blocked:
-            peers = links.sample(links.settings.shuffle_length, without=peer)
+            count = links.settings.shuffle_length - (first is not None)
+            peers = links.sample(count, without=peer)
+            if first is not None:
+                others = [other for other in peers if other.name != first]
+                peers = (links.active[first].address, *others)
         links.send(peer, NeighborReply(request_id, verdict, links.place, peers))
 
     def _makes_room(self, peer: str, message: Neighbor) -> bool:
@@ -325,10 +342,16 @@ class Joining:
         self._forced.add(peer, links.now + _FORCED_MS)
         return True
 
-    def _accepted(self, address: Address, *, evict: bool) -> None:
+    def _accepted(
+        self, address: Address, peers: tuple[Address, ...], *, evict: bool
+    ) -> None:
         links = self._links
         if links.room > 0 or evict:
-            links.activate(address)
+            drop = links.must_go(address.name)
+            if drop is not None and peers:
+                # Both sides drop somebody for this link: these two take each other.
+                links.send(drop, ForwardJoin(0, peers[0]))
+            links.activate(address, drop=drop)
             return
         links.send(address.name, Disconnect(leaving=False))
         links.passive.met(address, links.now)

@@ -167,16 +167,24 @@ class Links:
         """How many peers are missing."""
         return self.settings.active_size - len(self.active)
 
-    def activate(self, address: Address) -> None:
-        """Take ``address`` as a peer; if there is no room, somebody has to go."""
+    def must_go(self, name: str) -> str | None:
+        """Who has to go if ``name`` is to be a peer: anybody, or nobody."""
+        if name in self.active or len(self.active) < self.settings.active_size:
+            return None
+        names = list(self.active)
+        return names[self.rng.below(len(names))]
+
+    def activate(self, address: Address, *, drop: str | None = None) -> None:
+        """Take ``address`` as a peer; without room for it, ``drop`` or somebody goes."""
         name = address.name
         known = self.active.get(name)
         if known is not None:
             known.address = address
             return
         if len(self.active) >= self.settings.active_size:
-            names = list(self.active)
-            self.evict(names[self.rng.below(len(names))])
+            goes = drop if drop in self.active else self.must_go(name)
+            assert goes is not None
+            self.evict(goes)
         self.passive.pop(name)
         entry = self.pending.get(name)
         if entry is not None and not entry.asked:

@@ -82,6 +82,7 @@ class Promotion:
         links.remembered.failed(name)
         links.lost += 1
         links.refusals = 0
+        self._joining.unsettle()
         self._escalations = 0
 
     def on_dialled(self, event: Dialled) -> None:

@@ -13,7 +13,6 @@ from typing import Final
 from barrel_p2p.broadcast.messages import Gossip
 from barrel_p2p.testing.experiments.cluster import ROUND_MS, Cluster
 from barrel_p2p.testing.experiments.controls import Control, planted
-from barrel_p2p.testing.experiments.crash import SETTLE_ROUNDS
 from barrel_p2p.testing.experiments.outcome import Outcome
 from barrel_p2p.testing.overlay.traffic import Sent, relative_redundancy
 
@@ -21,6 +20,8 @@ __all__ = ["burst", "senders"]
 
 _WAIT_MS: Final = 1_000
 _LATENCY_MS: Final = (10, 10)
+_SETTLE_ROUNDS: Final = 20
+"""Until the views are at rest: a link that is new carries a payload too many."""
 _FORMED: Final = 10
 """Messages that the tree may take to form; what comes after them is measured."""
 
@@ -39,7 +40,7 @@ def senders(
     """
     cluster = Cluster(n, seed, latency_ms=_LATENCY_MS, **planted(control))
     cluster.start_all(n)
-    cluster.rounds(SETTLE_ROUNDS)
+    cluster.rounds(_SETTLE_ROUNDS)
     nodes = cluster.world.running()
     sender = cluster.any_of(nodes)
     rmr: list[float] = []
@@ -75,7 +76,7 @@ def burst(*, n: int, seed: int, control: Control = "") -> Outcome:
     """
     cluster = Cluster(n, seed, latency_ms=_LATENCY_MS, **planted(control))
     cluster.start_all(n)
-    cluster.rounds(SETTLE_ROUNDS)
+    cluster.rounds(_SETTLE_ROUNDS)
     nodes = cluster.world.running()
     sender = cluster.any_of(nodes)
     for _ in range(_FORMED):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from barrel_p2p.core.effects import Dial, Effect, SetTimer
+from barrel_p2p.core.effects import Dial, Effect, Send, SetTimer
 from barrel_p2p.core.inputs import DialFailed, TimerFired
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.core.rng import SeededRng
-from barrel_p2p.membership.messages import NeighborReply, Verdict
+from barrel_p2p.membership.messages import (
+    Disconnect,
+    ForwardJoin,
+    Neighbor,
+    NeighborReply,
+    Verdict,
+)
 from barrel_p2p.membership.settings import Settings
 from barrel_p2p.membership.views import SPARES_MAX, PassiveView
 from tests.overlay_nodes import address
-from tests.unit.membership.test_link_rules import PLACE, One, dialled, request
+from tests.unit.membership.test_link_rules import PLACE, One, dialled, request, sent
 
 
 def dials(effects: list[Effect]) -> list[Dial]:
@@ -115,3 +121,39 @@ def test_peers_are_swapped_less_often_the_longer_nothing_was_lost() -> None:
         one.joined("p0@h")
         restless += swaps(5)
     assert restless > 2 * swaps(100)
+
+
+def test_the_two_who_go_for_a_swap_are_told_of_each_other() -> None:
+    """So that a swap leaves no gap: whoever asks, and whoever is asked, is full."""
+    one = One(peers=2, active_size=2)
+    one.tell(NodeUp("x@h"))
+    effects = one.says("x@h", Neighbor(5, True, PLACE))
+    ((_, reply),) = sent(effects, NeighborReply)
+    ((gone, _),) = sent(effects, Disconnect)
+    assert isinstance(reply, NeighborReply)
+    assert reply.peers[0].name == gone
+
+    two = One(peers=2, active_size=2)
+    two.tell(NodeUp("p0@h"))
+    walk = ForwardJoin(0, address("y@h"))
+    (name,) = dialled(two.says("p0@h", walk))
+    request_id = request(two.tell(NodeUp(name)), name).request_id
+    effects = two.says(
+        name, NeighborReply(request_id, Verdict.ACCEPTED, PLACE, (address("z@h"),))
+    )
+    ((gone, _),) = sent(effects, Disconnect)
+    assert sent(effects, ForwardJoin) == [(gone, ForwardJoin(0, address("z@h")))]
+    order = [type(e.message) for e in effects if isinstance(e, Send) and e.to == gone]
+    assert order == [ForwardJoin, Disconnect]
+
+
+def test_a_lost_peer_makes_a_node_contact_others_soon() -> None:
+    one = One(
+        peers=2, active_size=2, contact_nodes=(address("seed@h"),), shuffle_period=1_000
+    )
+    for _ in range(4):
+        one.now_ms += 100_000
+        one.tell(TimerFired("contact"))
+    effects = one.tell(NodeDown("p0@h", "idle_timeout"))
+    (timer,) = [e for e in effects if isinstance(e, SetTimer) and e.key == "contact"]
+    assert timer.delay_ms <= 1_000
