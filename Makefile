@@ -34,6 +34,7 @@ bench:  ## every path beside its peers; one JSON object each
 	@$(BOOT) .ci/setup_env.py --group bench
 	$(BIN)/python -m bench.transport --json
 	$(BIN)/python -m bench.messages --json
+	$(BIN)/python -m bench.overlay --json
 	$(BIN)/python -m bench.codec --json
 	$(BIN)/python -m pytest -q bench/micro
 

@@ -28,8 +28,9 @@ from bench import churn, dedup, ormap
 from bench.fanout import fanout_per_s
 from bench.harness import ForeignCpu, calib_ns, emit_json, percentile
 from bench.overlay_cluster import Cluster
+from bench.ratios import Bar
 
-__all__ = ["PARTS", "main"]
+__all__ = ["BARS", "PARTS", "main"]
 
 MS = 1e6
 SIZE_BYTES = 100
@@ -290,6 +291,33 @@ PARTS: dict[str, Callable[[bool], dict[str, float]]] = {
 }
 
 
+BARS = (
+    Bar("reg_visible_2_p50_ms", False, None, 1.3),
+    Bar("reg_visible_2_p99_ms", False, None, 2.2),
+    Bar("reg_visible_5_p50_ms", False, None, 4.1),
+    Bar("reg_visible_5_p99_ms", False, None, 8.0),
+    Bar("bcast_500_p99_ms", False, None, 3.0),
+    Bar("bcast_500_lost", False, None, 0.0),
+    Bar("bcast_5000_lost", False, None, 0.0),
+    Bar("flood_vs_tcp_fanout", True, None, 0.4),
+    Bar("flood_lost", False, None, 0.0),
+    Bar("kill9_neighbour_p99_ms", False, None, 2_000.0),
+    Bar("kill9_services_gone_p99_ms", False, None, 3_000.0),
+    Bar("silent_host_p99_ms", False, None, 6_500.0),
+    Bar("join20_full_views_ms", False, None, 5_000.0),
+    Bar("join20_oneway_links", False, None, 0.0),
+    Bar("join20_bcast_lost", False, None, 0.0),
+    Bar("churn_tail_vs_head", True, None, 0.8),
+    Bar("idle20_cpu_pct_max", False, None, 1.5),
+    Bar("idle20_rss_mb_median", False, None, 60.0),
+    Bar("ormap_delta_100k_us", False, None, 20.0),
+    Bar("ormap_merge_100k_vs_dict_loop", True, None, 1.0),
+    Bar("dedup_vs_ttlcache", True, None, 3.0),
+    Bar("dedup_memory_vs_ttlcache", False, None, 1 / 3),
+)
+"""Limits for any single run; some are absolute, so they hold for the machine of CI."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what was asked for and print it."""
     parser = argparse.ArgumentParser(prog="bench.overlay", description=__doc__)
@@ -308,6 +336,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{name}\n")
             result |= PARTS[name](args.quick)
     result["foreign_cpu"] = foreign.cores
+    result["missed"] = [
+        f"{bar.key} {bar.comparison} {bar.single_run:g}: {result[bar.key]:.3g}"
+        for bar in BARS
+        if bar.key in result
+        and bar.single_run is not None
+        and not bar.is_met(result[bar.key], bar.single_run)
+    ]
     if args.json:
         emit_json(result)
     else:
