@@ -272,7 +272,7 @@ def idle20(quick: bool) -> dict[str, float]:
         "idle20_cpu_pct_median": statistics.median(shares),
         "idle20_cpu_pct_max": max(shares),
         "idle20_rss_mb_median": statistics.median(
-            answer["rss"] / 1e6 for answer in after.values()
+            answer["rss"] / 2**20 for answer in after.values()
         ),
     }
 
