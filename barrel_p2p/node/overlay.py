@@ -159,6 +159,7 @@ def _connect(parts: Parts) -> list[Callable[[], None]]:
         members.listen(parts.registry.member_changed),
         members.listen(parts.replicas.member_changed),
         members.listen(parts.router.member_changed),
+        members.listen(parts.whereabouts.member_changed),
         members.listen(parts.events.tell),
         membership.listen(members.peer_changed),
         membership.listen(parts.broadcast.peer_changed),

@@ -13,6 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from barrel_p2p.carrier.dialer import Resolved
+from barrel_p2p.core.members import MemberDead, MemberEvent, MemberGone
 from barrel_p2p.core.names import NodeReference
 from barrel_p2p.core.peers import NodeDown, NodeUp
 
@@ -51,17 +52,18 @@ class Whereabouts:
             del self._places[next(iter(self._places))]
         self._places[event.node] = place
 
+    def member_changed(self, event: MemberEvent) -> None:
+        """A member came, or died. A later life of it may be elsewhere."""
+        if isinstance(event, MemberDead | MemberGone):
+            self._places.pop(event.node, None)
+
     def of(self, name: str) -> tuple[str, int] | None:
         """Host and port of ``name`` as far as this node knows, itself included."""
         parts = self._parts
         if name == parts.name:
             return parts.address.host, parts.address.port
-        place = self._places.get(name)
-        if place is None and parts.membership is not None:
-            address = parts.membership.address_of(name)
-            if address is not None and address.port:
-                place = (address.host, address.port)
-        return place
+        known = self._known(name)
+        return known[0] if known else None
 
     async def resolve(self, reference: NodeReference) -> Resolved:
         """Where to dial, the best first; for the channels."""
@@ -69,16 +71,25 @@ class Whereabouts:
         if reference.host is not None:
             answer = await chain.resolve(reference)
             return Resolved([(a.host, a.port) for a in answer.addresses], str(answer))
-        known = self.of(name)
-        found, explanation = await self._discovered(name, patient=known is None)
-        if known is not None:
-            explanation += f" · this node: {known[0]}"
+        known = self._known(name)
+        found, explanation = await self._discovered(name, patient=not known)
+        if known:
+            explanation += f" · this node: {', '.join(host for host, _ in known)}"
         elif not found and self._parts.router is not None:
-            known = await self._parts.router.locate(name)
-            explanation += f" · peers: {known[0] if known else 'no entry'}"
-        if known is not None and known not in found:
-            found.append(known)
-        return Resolved(found, explanation)
+            place = await self._parts.router.locate(name)
+            explanation += f" · peers: {place[0] if place else 'no entry'}"
+            known = [place] if place else []
+        return Resolved(list(dict.fromkeys(found + known)), explanation)
+
+    def _known(self, name: str) -> list[tuple[str, int]]:
+        """Where it said itself that it is, and where the views believe that it is."""
+        place, parts = self._places.get(name), self._parts
+        known = [] if place is None else [place]
+        if parts.membership is not None:
+            address = parts.membership.address_of(name)
+            if address is not None and address.port:
+                known.append((address.host, address.port))
+        return known
 
     async def _discovered(
         self, name: str, *, patient: bool

@@ -54,6 +54,22 @@ async def test_a_node_that_nobody_told_of_is_found_and_called(tmp_path: Path) ->
         assert router_of(a).stats().searches == searches
 
 
+async def test_a_node_that_starts_anew_elsewhere_is_found_there(tmp_path: Path) -> None:
+    async with far_nodes(tmp_path, member_ttl_ms=4_000) as (a, b, c):
+        await within(a.connect(C))
+        old = c.address
+        await within(c.stop(), 30)
+        await eventually(lambda: C not in a.members())
+        assert parts_of(a).whereabouts.of(C) is None, "the old place is forgotten"
+        again = node(tmp_path, C, active_size=1, discovery_backends=("static",))
+        async with again:
+            again.block_peers([A])
+            await within(again.join(b.address))
+            pid = again.spawn(answering, "again")
+            assert again.address != old
+            assert await within(a.call(pid, 1)) == ("again", 1, A)
+
+
 async def test_a_node_that_nobody_knows_is_unreachable_and_told_why(
     tmp_path: Path,
 ) -> None:
