@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 __all__ = ["Goal", "Job", "Outcome", "Verdict"]
@@ -20,6 +21,7 @@ class Outcome:
         figures: What was measured, by name.
         events: How many events it took.
         curve: Points over time, where the experiment has a curve.
+        cpu_s: Processor time it took; says nothing about the outcome.
     """
 
     case: str
@@ -27,6 +29,7 @@ class Outcome:
     figures: Mapping[str, float]
     events: int = 0
     curve: tuple[tuple[float, float], ...] = ()
+    cpu_s: float = field(default=0.0, compare=False)
 
 
 @final
@@ -39,7 +42,9 @@ class Job:
 
     def run(self) -> Outcome:
         """Make the run."""
-        return self.call(**self.arguments)
+        began_s = time.process_time()
+        outcome = self.call(**self.arguments)
+        return replace(outcome, cpu_s=time.process_time() - began_s)
 
 
 @final

@@ -63,6 +63,8 @@ def line_of(
     goal: Goal, found: Sequence[Outcome], verdict: Verdict, *, took_s: float
 ) -> dict[str, object]:
     """What is printed of a goal."""
+    events = sum(outcome.events for outcome in found)
+    cpu_s = sum(outcome.cpu_s for outcome in found)
     return {
         "goal": goal.name,
         "n": goal.n,
@@ -72,7 +74,8 @@ def line_of(
         "pass": verdict.passed,
         "detail": {name: _plain(value) for name, value in verdict.detail.items()},
         "runs": len(found),
-        "events": sum(outcome.events for outcome in found),
+        "events": events,
+        "events_per_core_s": round(events / cpu_s) if cpu_s else None,
         "seconds": round(took_s, 1),
     }
 

@@ -37,7 +37,7 @@ def _plain(world: World, index: int) -> Call:
             end.node.world.links.not_up(end, deliver, message)  # type: ignore[arg-type]
             return
         received[message.__class__] += 1
-        end.node.rooms[index].feed(Received(end.name, message))
+        end.feeds[index](Received(end.name, message))
 
     return deliver  # type: ignore[return-value]
 

@@ -49,12 +49,14 @@ class End:
         latency_ms: How long a message takes to the other end.
         last_ms: When the last message from here arrives there.
         slow: Messages from here need more than the common case.
+        feeds: What takes a message to each room of the node.
         cut_ms: Since when nothing passes from here to there; -1: it does.
         kept: What was sent since then, to be repeated when the path is whole again.
     """
 
     __slots__ = (
         "cut_ms",
+        "feeds",
         "kept",
         "last_ms",
         "latency_ms",
@@ -80,6 +82,7 @@ class End:
         self.slow = False
         self.cut_ms = -1
         self.kept: list[tuple[Call, object]] = []
+        self.feeds = tuple(room.feed for room in node.rooms)
 
 
 @final
