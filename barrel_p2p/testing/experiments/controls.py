@@ -113,7 +113,7 @@ def _bare_reply(machine: HyParView) -> Callable[..., None]:
     joining = machine._joining
     reply = type(joining)._reply
 
-    def without_others(*arguments: object) -> None:
+    def without_others(*arguments: object, **_: object) -> None:
         sample = joining._links.sample
         _replace(joining._links, sample=_nobody)
         reply(joining, *arguments)  # type: ignore[arg-type]
