@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from barrel_p2p.cli.local_node import read_answer, read_event
+from barrel_p2p.cli.local_node import read_answer
 from barrel_p2p.errors import PeerUnreachable, WireError
 from barrel_p2p.node.control import ANSWER_BYTES_MAX
 from barrel_p2p.node.data_dir import socket_path
@@ -60,8 +60,14 @@ class Conversation:
             Refused, PeerUnreachable, WireError: As for ``ask``.
         """
         yield await self.ask(request)
-        while line := await self._reader.readline():
-            yield read_event(line)
+        while line := await self._told():
+            yield read_answer(line)
+
+    async def _told(self) -> bytes:
+        try:
+            return await self._reader.readline()
+        except ConnectionError:
+            return b""
 
     async def _line(self) -> bytes:
         try:

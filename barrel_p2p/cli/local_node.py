@@ -26,9 +26,9 @@ __all__ = [
     "DATA",
     "NODES_MAX",
     "ControlClient",
+    "answered",
     "directory_of",
     "read_answer",
-    "read_event",
     "running_directory",
 ]
 
@@ -163,29 +163,26 @@ class ControlClient:
 
 
 def read_answer(line: bytes) -> Any:
-    """What a node has answered.
+    """What a node has answered, or told of what happens.
 
     Raises:
         Refused: The node says why not.
         WireError: It is no answer.
     """
-    return _read(line, "ok")
-
-
-def read_event(line: bytes) -> Any:
-    """What a node that is watched has told. Raises as ``read_answer``."""
-    return _read(line, "event")
-
-
-def _read(line: bytes, kind: str) -> Any:
     try:
-        answer = json.loads(line)
+        return answered(json.loads(line))
     except (ValueError, RecursionError) as error:
         raise WireError(f"what came is no answer: {error}") from error
-    if isinstance(answer, Mapping) and kind in answer:
-        return answer[kind]
-    if isinstance(answer, Mapping) and isinstance(answer.get("error"), dict):
-        raise Refused(answer["error"])
+
+
+def answered(answer: object) -> Any:
+    """What an answer holds. Raises as ``read_answer``."""
+    if isinstance(answer, Mapping):
+        for kind in ("ok", "event"):
+            if kind in answer:
+                return answer[kind]
+        if isinstance(answer.get("error"), dict):
+            raise Refused(answer["error"])
     raise WireError("what came is no answer")
 
 

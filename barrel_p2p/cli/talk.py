@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json as json_text
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
 from barrel_p2p.cli.exit_codes import ExitCode
-from barrel_p2p.cli.local_node import ControlClient, running_directory
+from barrel_p2p.cli.local_node import ControlClient, answered, running_directory
 from barrel_p2p.cli.options import Json, Local, Target, timeout_ms
 from barrel_p2p.cli.output import say
 from barrel_p2p.cli.refusals import Refused
@@ -20,13 +21,17 @@ from barrel_p2p.node.failures import describe
 from barrel_p2p.node.requests import (
     CallProcess,
     Connect,
+    Members,
     Nodes,
     Request,
     SendMessage,
+    Services,
     Stop,
+    Views,
+    WhereisService,
 )
 
-__all__ = ["call", "nodes", "send", "stop"]
+__all__ = ["ask", "asking_peer", "call", "nodes", "send", "stop"]
 
 type Text = Annotated[str, Parameter(allow_leading_hyphen=True)]
 
@@ -54,7 +59,7 @@ def call(
     """
     values = [_value(text) for text in arguments]
     request = CallProcess(name, method, values, on, timeout_ms(target.timeout))
-    answer = _ask(request, target)
+    answer = ask(request, target)
     say(answer, _value_lines(answer["value"]), as_json=json)
     return ExitCode.OK
 
@@ -78,7 +83,7 @@ def send(
         json: Print {"sent": true}.
     """
     request = SendMessage(name, _value(message), on, timeout_ms(target.timeout))
-    answer = _ask(request, target)
+    answer = ask(request, target)
     say(answer, [], as_json=json)
     return ExitCode.OK
 
@@ -94,7 +99,7 @@ def nodes(
         target: Which node is asked.
         json: Print {"node": ..., "nodes": [...]}.
     """
-    answer = _ask(Nodes(), target)
+    answer = ask(Nodes(), target)
     say(answer, answer["nodes"], as_json=json)
     return ExitCode.OK
 
@@ -122,21 +127,46 @@ def stop(
     return ExitCode.OK
 
 
-def _ask(request: Request, target: Target) -> Any:
+def ask(request: Request, target: Target, *, patience_s: float = 0.0) -> Any:
+    """What a node answers, here or elsewhere.
+
+    Args:
+        request: What is asked.
+        target: Which node.
+        patience_s: Seconds that the answer may take, beyond ``target.timeout``.
+
+    Raises:
+        Refused, BarrelError: The node says why not, or there is no way to it.
+    """
     limit_ms = timeout_ms(target.timeout)
     if target.peer is not None:
         # A whole node takes longer to import than a local command to run.
         from barrel_p2p.node.run import run
 
-        return run(_ask_peer(request, target, target.peer))
+        return run(_ask_peer(request, target, target.peer, patience_s))
     directory = running_directory(target.node, target.data_dir)
     with ControlClient(directory) as client:
-        return client.ask(request, patience_s=limit_ms / 1_000)
+        return client.ask(request, patience_s=limit_ms / 1_000 + patience_s)
 
 
-async def _ask_peer(request: Request, target: Target, peer: str) -> Any:
-    """Do here, in a probe, what a node of this host would have been asked to do."""
+async def _ask_peer(
+    request: Request, target: Target, peer: str, patience_s: float
+) -> Any:
+    async with asking_peer(target, peer, patience_s=patience_s) as ask_it:
+        return await ask_it(request)
+
+
+@asynccontextmanager
+async def asking_peer(
+    target: Target, peer: str, *, patience_s: float = 0.0
+) -> AsyncIterator[Callable[[Request], Awaitable[Any]]]:
+    """A probe that has a channel to ``peer``, and the way to ask through it.
+
+    Raises:
+        Refused: There is no way to ``peer``, or it refused.
+    """
     from barrel_p2p.cli.probe import open_probe, probe_directory
+    from barrel_p2p.node.cluster_operations import LOOK
     from barrel_p2p.node.operations import Operations
 
     reference = NodeReference.parse(peer)
@@ -154,11 +184,19 @@ async def _ask_peer(request: Request, target: Target, peer: str) -> Any:
             # What is advised has to be done to the probe's own pins.
             kept = None if target.ephemeral else str(probe_directory())
             raise Refused({**describe(error), "directory": kept}) from error
-        if isinstance(request, Nodes):
-            return {"node": node.name, "nodes": node.nodes()}
-        if isinstance(request, CallProcess | SendMessage) and request.on is None:
-            request = msgspec.structs.replace(request, on=reference.name)
-        return await operations.perform(request)
+
+        async def ask_it(request: Request) -> Any:
+            if isinstance(request, Members | Views | Services | WhereisService):
+                question = msgspec.json.encode(request)
+                timeout = limit_ms / 1_000 + patience_s
+                answer = await node.rpc(reference.name, LOOK, question, timeout=timeout)
+                return answered(answer)
+            # The others are done here, as a node of this host would have done them.
+            if isinstance(request, CallProcess | SendMessage) and request.on is None:
+                request = msgspec.structs.replace(request, on=reference.name)
+            return await operations.perform(request)
+
+        yield ask_it
 
 
 def _value(text: str) -> object:

@@ -1,4 +1,4 @@
-"""What a running node tells a program on its host about the cluster it is part of."""
+"""What a running node tells about its cluster: a program on its host, other nodes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from barrel_p2p.core.members import (
     MemberUp,
 )
 from barrel_p2p.core.peers import Joined, Left, NodeDown, NodeUp, PeerDown, PeerUp
-from barrel_p2p.errors import CallTimeout
+from barrel_p2p.errors import BarrelError, CallTimeout, InvalidValue
+from barrel_p2p.node.failures import describe
 from barrel_p2p.node.plain import plain
 from barrel_p2p.node.requests import (
     ClusterAction,
@@ -27,8 +28,11 @@ from barrel_p2p.node.requests import (
     Views,
     WatchEvents,
     WhereisService,
+    read_request,
 )
+from barrel_p2p.node.run import current_node
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
+from barrel_p2p.runtime.rpc import expose
 from barrel_p2p.services.service_events import (
     ServiceDown,
     ServiceEntry,
@@ -39,7 +43,15 @@ from barrel_p2p.services.service_events import (
 if TYPE_CHECKING:
     from barrel_p2p.node.node import Node
 
-__all__ = ["EVENT_NAMES", "perform_on_cluster", "term", "watch"]
+__all__ = [
+    "EVENT_NAMES",
+    "LOOK",
+    "LOOK_BYTES_MAX",
+    "look",
+    "perform_on_cluster",
+    "term",
+    "watch",
+]
 
 EVENT_NAMES: Final[dict[type, tuple[str, str]]] = {
     PeerUp: ("peer", "peer_up"),
@@ -58,6 +70,12 @@ EVENT_NAMES: Final[dict[type, tuple[str, str]]] = {
     Lagged: ("lagged", "lagged"),
 }
 """Kind and name of every event that is told; others are not."""
+
+LOOK: Final = "barrel_p2p_look"
+"""The name by which ``look`` is called."""
+
+LOOK_BYTES_MAX: Final = 65_536
+"""Bytes of a question."""
 
 _WAITING_MAX: Final = 8_192
 
@@ -96,6 +114,33 @@ async def perform_on_cluster(node: Node, request: ClusterAction) -> object:
             assert_never(request)
 
 
+@expose(name=LOOK)
+async def look(question: bytes) -> dict[str, object]:
+    """Tell another node about the cluster: members, views, services, one service.
+
+    It is what ``barrel-p2p members --peer`` and its like ask. Whoever is admitted may
+    ask: it could join, and then knew the same.
+
+    Args:
+        question: As it would be asked at the control socket: one JSON object.
+
+    Returns:
+        What would be answered there: ``{"ok": ...}`` or ``{"error": ...}``.
+    """
+    try:
+        if len(question) > LOOK_BYTES_MAX:
+            raise InvalidValue(
+                f"a question of {len(question)} bytes exceeds"
+                f" LOOK_BYTES_MAX={LOOK_BYTES_MAX}"
+            )
+        request = read_request(question)
+        if not isinstance(request, Members | Views | Services | WhereisService):
+            raise InvalidValue("that is asked at a node's control socket only")
+        return {"ok": await perform_on_cluster(current_node(), request)}
+    except BarrelError as error:
+        return {"error": describe(error)}
+
+
 def term(value: object) -> object:
     """A name as JSON spells it: a list stands for a tuple."""
     return tuple(map(term, value)) if isinstance(value, list) else value
@@ -115,7 +160,13 @@ async def watch(node: Node, request: WatchEvents) -> AsyncGenerator[dict[str, ob
     async with contextlib.AsyncExitStack() as stack:
         for stream in streams:
             await stack.enter_async_context(stream)
-        yield {"node": node.name, "kinds": list(request.kinds)}
+        yield {
+            "time": _time(),
+            "kind": "watching",
+            "event": "watching",
+            "node": node.name,
+            "kinds": list(request.kinds),
+        }
         async with contextlib.aclosing(_merged(streams)) as events:
             async for event in events:
                 kind, _ = EVENT_NAMES.get(type(event), ("", ""))
@@ -192,5 +243,8 @@ def _described(event: Any) -> dict[str, object]:
         each.name: plain(getattr(event, each.name))
         for each in dataclasses.fields(event)
     }
-    at = dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")
-    return {"time": at, "kind": kind, "event": name, **fields}
+    return {"time": _time(), "kind": kind, "event": name, **fields}
+
+
+def _time() -> str:
+    return dt.datetime.now(tz=dt.UTC).isoformat(timespec="milliseconds")

@@ -6,13 +6,14 @@ unknown field or a value of another type is refused before anything is done.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from barrel_p2p.errors import InvalidValue
 
 __all__ = [
+    "EVENT_KINDS",
     "TIMEOUT_MS_MAX",
     "CallProcess",
     "ClusterAction",
@@ -47,6 +48,7 @@ TIMEOUT_MS_MAX = 3_600_000
 type TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)]
 type WaitMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
 type EventKind = Literal["peer", "member", "channel", "service"]
+EVENT_KINDS: Final[tuple[EventKind, ...]] = ("peer", "member", "channel", "service")
 type DrainMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
 
 
@@ -129,7 +131,7 @@ class WhereisService(_Asked, frozen=True, tag="whereis"):
 class WatchEvents(_Asked, frozen=True, tag="events"):
     """What happens from now on: an answer, then an event a line until the end."""
 
-    kinds: tuple[EventKind, ...] = ("peer", "member", "channel", "service")
+    kinds: tuple[EventKind, ...] = EVENT_KINDS
 
 
 class ListKeys(_Asked, frozen=True, tag="keys.list"):

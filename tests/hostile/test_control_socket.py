@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from barrel_p2p.node.control import (
     is_allowed,
     open_control,
 )
-from barrel_p2p.node.requests import Info, Nodes, Request
+from barrel_p2p.node.requests import Info, Nodes, Request, WatchEvents
 from tests.endpoints import eventually, within
 from tests.tools import require_root
 
@@ -47,6 +47,10 @@ HOSTILE_LINES = [
     b'{"op": "call", "to": "x", "method": "m", "timeout_ms": 1e400}',
     b'{"op": "stop", "drain_ms": -1}',
     b'{"op": "keys.mode", "mode": "none"}',
+    b'{"op": "join", "ref": 1}',
+    b'{"op": "whereis", "name": "x", "wait_ms": -1}',
+    b'{"op": "events", "kinds": ["weather"]}',
+    b'{"op": "events", "kinds": "peer"}',
     b"[" * 100_000,
     b'{"op":' * 50_000,
 ]
@@ -64,8 +68,11 @@ class Node:
         self.answered = 0
         self.began = 0
         self.cancelled = 0
+        self.told = 0
 
     async def perform(self, request: Request) -> object:
+        if isinstance(request, WatchEvents):
+            return self.numbers()
         if isinstance(request, Nodes):
             self.began += 1
             try:
@@ -77,6 +84,16 @@ class Node:
             raise Busy("only info is answered here")
         self.answered += 1
         return self.said
+
+    async def numbers(self) -> AsyncGenerator[object]:
+        try:
+            yield "watching"
+            while True:
+                self.told += 1
+                yield "x" * 1_000 if self.told > 1 else self.told
+                await asyncio.sleep(0)
+        finally:
+            self.cancelled += 1
 
 
 @asynccontextmanager
@@ -294,3 +311,35 @@ def open_to_all(tmp_path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="bp-") as directory:
         Path(directory).chmod(0o755)
         yield Path(directory) / "s"
+
+
+async def test_who_does_not_read_events_holds_them_back_until_it_goes(
+    tmp_path: Path,
+) -> None:
+    async with controlled(tmp_path / "s") as (node, control):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s", limit=2_000)
+        writer.write(b'{"op": "events"}\n')
+        assert await within(reader.readline()) == b'{"ok":"watching"}\n'
+        assert await within(reader.readline()) == b'{"event":1}\n'
+        before = -1
+        while node.told > before:  # What fits the buffers of the socket.
+            before = node.told
+            await asyncio.sleep(0.1)  # not synchronisation: time to tell more in
+        assert node.told < 2_000
+        assert (len(control), node.cancelled) == (1, 0)
+        writer.close()
+        await eventually(lambda: node.cancelled == 1)
+        await eventually(lambda: len(control) == 0)
+
+
+async def test_a_request_after_events_were_asked_for_is_not_performed(
+    tmp_path: Path,
+) -> None:
+    async with controlled(tmp_path / "s") as (node, _):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+        writer.write(b'{"op": "events"}\n' + INFO + b"\n")
+        for _ in range(500):
+            assert b"fine" not in await within(reader.readline())
+        assert node.answered == 0
+        writer.close()
+    await eventually(lambda: node.cancelled == 1)
