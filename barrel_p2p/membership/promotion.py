@@ -123,16 +123,19 @@ class Promotion:
         if entry.purpose is not Purpose.PROBE:
             links.ask(entry)
             return
-        name = entry.address.name
-        links.drop_pending(name)
+        links.drop_pending(entry.address.name)
+        self._is_there(entry.address)
+
+    def _is_there(self, address: Address) -> None:
+        links, name = self._links, address.name
         known = links.remembered.get(name)
         was_lost = known is not None and known.failing
-        links.remembered.met(entry.address, links.now)
+        links.remembered.met(address, links.now)
         if was_lost:
             # Whoever could not be reached may be in another part of the cluster.
-            links.request(Purpose.JOIN, entry.address, soft=True, evict=True)
+            links.request(Purpose.JOIN, address, soft=True, evict=True)
         elif links.is_candidate(name):
-            links.passive.met(entry.address, links.now)
+            links.passive.met(address, links.now)
 
     # The active view.
 
@@ -185,9 +188,14 @@ class Promotion:
         due: list[Address] = [
             peer.address for peer in links.remembered.due(oldest, links.is_candidate)
         ]
-        if due:
-            links.counters.probes += 1
-            links.request(Purpose.PROBE, due[links.rng.below(len(due))])
+        if not due:
+            return
+        links.counters.probes += 1
+        chosen = due[links.rng.below(len(due))]
+        if chosen.name in links.up:
+            self._is_there(chosen)  # Asked, it would take this node for a peer.
+        else:
+            links.request(Purpose.PROBE, chosen)
 
     def _rest_until_ms(self) -> int:
         """Until when to wait: where all are full, it helps nobody to ask them all."""

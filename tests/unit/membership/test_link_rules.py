@@ -500,3 +500,14 @@ def test_a_message_without_a_channel_is_ignored() -> None:
     one = One()
     assert one.says("a@h", JoinMessage(1, False, PLACE)) == []
     assert one.machine.counters.ignored == 1
+
+
+def test_a_former_peer_that_has_a_channel_is_not_asked_whether_it_is_there() -> None:
+    """It would take this node for a peer, and this one would not know of it."""
+    one = One(remembered=(address("old@h"),), active_size=1)
+    one.tell(NodeUp("old@h"))
+    one.joined("p@h")
+    one.now_ms += Settings().passive_max_age_ms + 1
+    effects = one.tell(TimerFired("shuffle"))
+    assert one.machine.counters.probes == 1
+    assert "old@h" not in [to for to, _ in sent(effects, Neighbor)]
