@@ -429,12 +429,17 @@ class Node(ClusterNode, ServiceNode):
 
         Args:
             kind: The server's class; its ``@call`` and ``@cast`` methods are there.
-            to: A pid, ``At(name, node)``, or a name on this node.
-            timeout: Seconds that each call may take; None waits for ever.
+            to: A pid, ``At(name, node)``, a name on this node, or else that of a
+                service: then it is waited for, and the proxy is for the one found.
+            timeout: Seconds that each call may take, and waiting for a service. None:
+                calls wait for ever, and a service is looked for once.
 
         Raises:
-            NoProc: Nobody has the name on this node.
+            ServiceNotFound: Nobody has the name on this node, or registers it in time.
+            NoProc: Nobody has it on this node, which is hidden.
         """
+        if not (isinstance(to, Pid | At) or self.hidden) and self.whereis(to) is None:
+            to = await self.whereis_service(to, timeout=timeout)
         return proxy.proxy(self._origin(), kind, to, timeout=timeout)
 
     # ---- messages

@@ -1,5 +1,5 @@
 import barrel_p2p
-from barrel_p2p import At, GenServer, Node, call
+from barrel_p2p import GenServer, Node, call
 
 
 class Greeter(GenServer):
@@ -10,9 +10,9 @@ class Greeter(GenServer):
 
 async def main() -> None:
     async with Node("a@127.0.0.1") as a, Node("b@127.0.0.1") as b:
-        await b.connect(a)
-        await a.start_server(Greeter, name="greeter")
-        greeter = await b.proxy(Greeter, At("greeter", a.name))
+        await b.join(a)
+        await a.start_server(Greeter, service="greeter")
+        greeter = await b.proxy(Greeter, "greeter")
         print(await greeter.hello("world"))
 
 
