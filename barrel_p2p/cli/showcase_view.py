@@ -112,10 +112,14 @@ class LinesView(View):
 
 
 class TableView(LinesView):
-    """A table that stays below the lines and changes as the nodes do."""
+    """A table that stays below the lines and changes as the nodes do.
 
-    def __init__(self) -> None:
-        self._console = Console(highlight=False, markup=False, emoji=False)
+    Args:
+        console: Where it is drawn; None is stdout.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False)
 
     def table(self, rows: Sequence[Mapping[str, Any]], *, milestone: bool) -> None:
