@@ -227,6 +227,7 @@ def test_a_message_that_comes_in_time_is_not_asked_for() -> None:
 
 
 def test_all_announcers_are_remembered_and_asked_in_turn_with_a_shorter_wait() -> None:
+    """E6: a payload is had from the second announcer if the first one died."""
     bench = Bench(A, B, C)
     for peer in (A, B, C, A):
         bench.ihave(peer, ID)

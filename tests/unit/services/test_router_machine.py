@@ -472,6 +472,7 @@ def test_a_cached_route_is_stored_under_its_name() -> None:
 
 
 def test_a_route_is_swept_when_it_is_old_and_never_used_after() -> None:
+    """FAI-13: what is cached is older than now, and ends by its age."""
     net, node = found_elsewhere()
     net.run(net.now + ROUTE_TTL_MS - 10)
     assert len(node.machine.routes) == 1
