@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -16,13 +17,15 @@ from barrel_p2p.testing.drawing.svg import svg_of
 from barrel_p2p.testing.experiments.curves import CURVES
 from barrel_p2p.testing.experiments.deep_goals import chosen_goals
 from barrel_p2p.testing.experiments.runner import judge_all, text_of, workers
+from barrel_p2p.testing.nodes.trial import lines_of, trial
+from barrel_p2p.testing.nodes.world import NODES_MAX as WORLD_MAX
 from barrel_p2p.testing.overlay.trace import NODES_MAX
 
-__all__ = ["draw", "goals"]
+__all__ = ["draw", "goals", "nodes"]
 
 _SEEDS_MAX: Final = 1_000
 
-app = App(name="sim", help="Simulate clusters of thousands of nodes.")
+app = App(name="sim", help="Simulate clusters.")
 
 type _Experiment = Literal["crash", "split", "cost", "join"]
 
@@ -85,6 +88,26 @@ def goals(
         chosen_goals(names, is_deep=deep), processes=workers(), say=_say_line
     )
     return ExitCode.OK if passed else ExitCode.FAILED
+
+
+@app.command
+def nodes(
+    seed: int,
+    *,
+    nodes: int | None = None,
+    json: Json = False,
+) -> int:
+    """Run whole nodes under the faults of one seed; replays what goal D1 has found.
+
+    Args:
+        seed: Decides everything.
+        nodes: How many there are; default: as the seed says.
+        json: Print an object.
+    """
+    count = None if nodes is None else _checked("nodes", nodes, WORLD_MAX, least=2)
+    tried = trial(seed, count)
+    say(asdict(tried), lines_of(tried), as_json=json)
+    return ExitCode.FAILED if tried.wrong else ExitCode.OK
 
 
 def _say_line(line: dict[str, object]) -> None:

@@ -1,0 +1,223 @@
+"""Whole nodes in simulation: what a seed gives, and what the checks can see."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from barrel_p2p.core.names import Address
+from barrel_p2p.errors import PeerUnreachable
+from barrel_p2p.testing.experiments.outcome import Outcome
+from barrel_p2p.testing.nodes.checks import problems
+from barrel_p2p.testing.nodes.goal import judge_nodes, nodes_run
+from barrel_p2p.testing.nodes.loop import SimLoop, SimulationError
+from barrel_p2p.testing.nodes.trial import trial
+from barrel_p2p.testing.nodes.world import World
+from tests.sim.test_trace import PYTHONS
+from tests.sim.traced_trial import digest_of
+from tests.tree import ROOT
+
+SEEDS = ("1", "9", "24")
+
+type Course = Callable[[World], Awaitable[None]]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(1, nodes=4, directory=tmp_path) as made:
+        yield made
+
+
+def run(world: World, course: Course) -> None:
+    async def whole() -> None:
+        for machine in world.machines:
+            await world.start(machine.index)
+        await asyncio.sleep(10)
+        assert problems(world) == []
+        await course(world)
+
+    world.loop.run(whole())
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize("hash_seed", ["0", "1"])
+def test_whole_nodes_depend_on_the_seed_and_on_nothing_else(
+    python: Path, hash_seed: str
+) -> None:
+    """On every Python that is set up here, with hashes of strings that differ."""
+    done = subprocess.run(
+        [str(python), "-m", "tests.sim.traced_trial", *SEEDS],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [digest_of(int(seed)) for seed in SEEDS], done.stderr
+
+
+def test_two_seeds_are_two_runs() -> None:
+    assert digest_of(1) != digest_of(2)
+
+
+@pytest.mark.parametrize("seed", range(1_001, 1_013))
+def test_nodes_agree_again_after_any_faults(seed: int) -> None:
+    """D1, a few seeds of it; ``sim nodes SEED`` replays one."""
+    tried = trial(seed)
+    assert tried.wrong == ()
+    assert tried.events > 100
+
+
+def test_a_crash_is_seen_as_a_death_and_takes_its_services_along(world: World) -> None:
+    async def course(world: World) -> None:
+        await world.on(3, world.node(3).start_service_holder("svc"))
+        await asyncio.sleep(1)
+        assert [entry.node for entry in world.node(0).lookup("svc")] == ["n3@sim"]
+        world.crash(3)
+        await asyncio.sleep(4)
+        assert world.node(0).members() == ["n0@sim", "n1@sim", "n2@sim"]
+        assert world.node(0).lookup("svc") == []
+        assert problems(world) == []
+
+    run(world, course)
+    assert world.wrong == []
+
+
+def test_a_frozen_node_does_nothing_and_goes_on_where_it_stood(world: World) -> None:
+    async def course(world: World) -> None:
+        heard: list[bytes] = []
+        world.call(
+            2,
+            world.node(2).parts.broadcast.subscribe,
+            "t",
+            lambda delivery: heard.append(delivery.payload),
+        )
+        world.freeze(2)
+        await world.on(0, world.node(0).parts.broadcast.broadcast("t", b"x"))
+        await asyncio.sleep(1)
+        assert heard == []
+        world.thaw(2)
+        await asyncio.sleep(0.1)
+        assert heard == [b"x"]
+
+    run(world, course)
+
+
+def test_a_cut_ends_channels_and_what_it_held_back_arrives_if_it_heals_sooner(
+    world: World,
+) -> None:
+    async def course(world: World) -> None:
+        ways = [(1, other) for other in (0, 2, 3)] + [(o, 1) for o in (0, 2, 3)]
+        mend = world.cut(ways)
+        await world.on(1, world.node(1).start_service_holder("held"))
+        await asyncio.sleep(2)
+        assert world.node(0).lookup("held") == []
+        mend()
+        await asyncio.sleep(2)
+        assert len(world.node(0).lookup("held")) == 1
+        mend = world.cut(ways)
+        await asyncio.sleep(9)
+        assert world.node(1).nodes() == []
+        assert "n1@sim" not in world.node(0).members()
+        mend()
+        await asyncio.sleep(40)
+        assert len(world.node(0).lookup("held")) == 1
+        assert world.node(0).members() == [f"n{i}@sim" for i in range(4)]
+
+    run(world, course)
+    assert world.wrong == []
+
+
+def test_a_deaf_way_stops_dials_and_nothing_else(world: World) -> None:
+    async def course(world: World) -> None:
+        nodes = world.node(0), world.node(1)
+        world.network.deaf[0, 1] = 1
+        for index, other in ((0, "n1@sim"), (1, "n0@sim")):
+            world.call(index, nodes[index].block_peers, [other])
+        world.call(0, nodes[0].disconnect, "n1@sim")
+        await asyncio.sleep(0.5)
+        address = Address("n1@sim", "host1", 9_100)
+        with pytest.raises(PeerUnreachable):
+            await world.on(0, nodes[0].connect(address, timeout=3.0))
+        back = Address("n0@sim", "host0", 9_100)
+        assert await world.on(1, nodes[1].connect(back, timeout=3.0)) == "n0@sim"
+
+    run(world, course)
+
+
+def test_the_checks_see_a_missing_and_a_false_registration(world: World) -> None:
+    async def course(world: World) -> None:
+        world.watches[0].registrations["ghost"] = object()
+        assert len(problems(world)) == 4
+        world.watches[0].registrations.clear()
+        await world.on(1, world.node(1).start_service_holder("unknown"))
+        await asyncio.sleep(2)
+        assert len([p for p in problems(world) if "unknown" in p]) == 4
+
+    run(world, course)
+
+
+def test_a_node_that_stands_still_forever_is_no_member_and_no_peer(
+    world: World,
+) -> None:
+    async def course(world: World) -> None:
+        world.freeze(3)
+        await asyncio.sleep(12)
+        assert any("n3@sim" in problem for problem in problems(world))
+        world.thaw(3)
+        await asyncio.sleep(30)
+        assert problems(world) == []
+
+    run(world, course)
+    assert world.wrong == []
+
+
+def test_time_passes_only_when_nothing_else_is_left() -> None:
+    loop = SimLoop()  # type: ignore[abstract]
+
+    async def main() -> list[float]:
+        seen: list[float] = []
+        loop.call_later(3_600.0, lambda: seen.append(loop.time()))
+        await asyncio.sleep(7_200.0)
+        seen.append(loop.time())
+        return seen
+
+    assert loop.run(main()) == pytest.approx([3_600.0, 7_200.0])
+
+
+def test_a_wait_for_nothing_is_an_error_and_no_hang() -> None:
+    loop = SimLoop()  # type: ignore[abstract]
+
+    async def main() -> None:
+        await loop.create_future()
+
+    with pytest.raises(SimulationError):
+        loop.run(main())
+
+
+def test_d1_fails_with_its_first_bad_seed_to_be_replayed() -> None:
+    good = nodes_run(1, 2)
+    assert judge_nodes([good]).passed
+    bad = Outcome("nodes", 11, {**good.figures, "failed": 2, "seed": 17})
+    verdict = judge_nodes([good, bad])
+    assert not verdict.passed
+    assert (verdict.figure, verdict.detail["replay"]) == (2, 17)
+
+
+@pytest.mark.parametrize("python", [Path(sys.executable)])
+def test_a_seed_is_replayed_from_the_command_line(python: Path) -> None:
+    done = subprocess.run(
+        [str(python), "-m", "barrel_p2p", "sim", "nodes", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"trace {digest_of(1)}" in done.stdout
