@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -30,13 +31,14 @@ _KEY_CHARS: Final = 8
 _STYLES: Final = {"runs": "green", "killed": "bold red", "stopped": "dim"}
 
 
-class View:
+class View(ABC):
     """Where the demo is told. Entered before the first step, left after the last."""
 
+    @abstractmethod
     def step(self, told: Mapping[str, Any]) -> None:
         """A step has ended: ``step``, ``ok``, ``text``, ``more``, ``ms`` and more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def table(self, rows: Sequence[Mapping[str, Any]], *, milestone: bool) -> None:
         """The nodes as they are.
 
@@ -44,11 +46,10 @@ class View:
             rows: As ``Showcase.rows`` makes them.
             milestone: A step has changed much, so that it is worth a print.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, told: Mapping[str, Any]) -> None:
         """The demo is over: ``passed``, ``seconds``."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +60,7 @@ class View:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        pass
+        sys.stdout.flush()
 
 
 def view(*, as_json: bool) -> View:
