@@ -175,7 +175,7 @@ class Links:
         return names[self.rng.below(len(names))]
 
     def activate(self, address: Address, *, drop: str | None = None) -> None:
-        """Take ``address`` as a peer; without room for it, ``drop`` or somebody goes."""
+        """Take ``address`` as a peer; without room, ``drop`` or somebody goes."""
         name = address.name
         known = self.active.get(name)
         if known is not None:

@@ -104,7 +104,7 @@ def heal(
         n: Nodes.
         seed: Of the run.
         share: 0 to 1.
-        messages: One a second.
+        messages: One a second before the crash, one a round after it.
         control: A defect to plant.
     """
     cluster = Cluster(n, seed, **planted(control))
@@ -118,7 +118,7 @@ def heal(
     rmr = []
     sent = []
     for _ in range(messages):
-        each, payloads = cluster.send(before, 2_000)
+        each, payloads = cluster.send(before, ROUND_MS)
         sent.append(each)
         rmr.append(relative_redundancy(payloads, [each]))
     cluster.world.run_for(ROUND_MS)
