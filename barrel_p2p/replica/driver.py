@@ -244,7 +244,7 @@ class Replicas:
         self._handles: dict[str, ReplicaHandle] = {}
         self._forget: dict[str, Callable[[], None]] = {}
         self._turned: dict[str, asyncio.Future[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # a set has no order
         self._complaints = Complaints(_log)
         self._machine = ReplicaMachine(
             node=node, creation=creation, rng=rng, anti_entropy_ms=anti_entropy_ms
@@ -470,8 +470,8 @@ class Replicas:
             self._broadcast.broadcast_nowait(topic, payload)
         except Busy:
             task = asyncio.ensure_future(self._wait_for_room(order, topic, payload))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = None
+            task.add_done_callback(lambda done: self._tasks.pop(done, None))
             return
         except BarrelError as error:  # Too large: a sync will carry it.
             self._unsendable(order.replica, error)

@@ -125,7 +125,8 @@ class Runner:
         self._running = False
         self._closed = False
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        # No set: tasks are cancelled in the order in which they began.
+        self._tasks: dict[asyncio.Task[None], None] = {}
         self._complaints = Complaints(_log)
 
     def feed(self, event: object) -> None:
@@ -207,8 +208,8 @@ class Runner:
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(lambda done: self._tasks.pop(done, None))
 
     async def _dial(self, order: Dial) -> None:
         ref: str | Address = order.node
