@@ -31,7 +31,7 @@ NODES: Final = (3, 12)
 """Nodes of a run, from and to."""
 
 FAULTY_S: Final = 20.0
-CALM_S: Final = 40.0
+CALM_S: Final = 80.0
 """True seconds of faults, and after them at most until all has to hold."""
 
 LATE_S: Final = 130.0

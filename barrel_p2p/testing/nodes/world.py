@@ -26,8 +26,8 @@ __all__ = ["ANTI_ENTROPY_MS", "NODES_MAX", "World"]
 NODES_MAX: Final = 64
 """Nodes of one world; many more cost more than they show."""
 
-ANTI_ENTROPY_MS: Final = 5_000
-"""Between comparisons of replicas: soon enough for a short run."""
+ANTI_ENTROPY_MS: Final = (2_000, 5_000, 30_000)
+"""Between comparisons of replicas; where that is long, it hides no defect of gossip."""
 
 _CLEAR_S: Final = 60.0
 _PORT: Final = 9_100
@@ -66,6 +66,7 @@ class World:
         self._directory = directory
         self._lives: dict[int, int] = {}
         self._send_high = self.random.choice(_SEND_HIGH)
+        self._anti_entropy_ms = self.random.choice(ANTI_ENTROPY_MS)
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._log = _LogWatch(self.complain)
         for index in range(nodes):
@@ -221,7 +222,7 @@ class World:
         ]
         return Config(
             contact_nodes=tuple(contacts),
-            replica_anti_entropy_ms=ANTI_ENTROPY_MS,
+            replica_anti_entropy_ms=self._anti_entropy_ms,
             discovery_backends=(),
             data_dir=str(self._directory),
         )
