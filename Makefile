@@ -44,6 +44,7 @@ deep: setup  ## whole loops and floods, every fuzz target, up to 10,000 nodes
 	$(BIN)/python tests/fuzz/fuzz_terms.py --seconds 60
 	@BARREL_P2P_DEEP=1 $(BIN)/python .ci/run_tests.py
 	$(BIN)/python -m barrel_p2p sim goals --deep
+	$(BIN)/python -m tests.mutants.hunt
 
 wheel: setup  ## build a wheel into dist/, repaired where auditwheel can
 	@$(BIN)/python .ci/build_wheel.py

@@ -13,7 +13,7 @@ from barrel_p2p.node.parts import Parts
 from barrel_p2p.testing.nodes.watch import Watch
 from barrel_p2p.testing.nodes.world import World
 
-__all__ = ["TIMERS_MAX", "hlc_faults", "problems", "table_faults"]
+__all__ = ["TIMERS_MAX", "hlc_faults", "problems", "table_faults", "urgent_problems"]
 
 TIMERS_MAX: Final = 256
 """Timers of one room of one node, at rest."""
@@ -24,11 +24,13 @@ _TABLE_MAX: Final = 4  # What names nodes holds at most so many rows for each ma
 def problems(world: World) -> list[str]:
     """Everything that does not hold at this moment; empty when all does."""
     watches = [world.watches[index] for index in world.running()]
-    return [
-        *_views(watches),
-        *_members(watches),
-        *_services(watches),
-    ]
+    return [*urgent_problems(world), *_services(watches)]
+
+
+def urgent_problems(world: World) -> list[str]:
+    """The same for what is repaired soon, whatever clocks and syncs do."""
+    watches = [world.watches[index] for index in world.running()]
+    return [*_views(watches), *_members(watches)]
 
 
 def _views(watches: list[Watch]) -> Iterator[str]:

@@ -10,7 +10,12 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import Final, final
 
-from barrel_p2p.testing.nodes.checks import hlc_faults, problems, table_faults
+from barrel_p2p.testing.nodes.checks import (
+    hlc_faults,
+    problems,
+    table_faults,
+    urgent_problems,
+)
 from barrel_p2p.testing.nodes.loop import SimulationError
 from barrel_p2p.testing.nodes.schedule import Faulty
 from barrel_p2p.testing.nodes.workload import Workload
@@ -21,6 +26,7 @@ __all__ = [
     "FAULTY_S",
     "LATE_S",
     "NODES",
+    "PROMPT_S",
     "SPREAD_S",
     "Trial",
     "lines_of",
@@ -33,6 +39,9 @@ NODES: Final = (3, 12)
 FAULTY_S: Final = 20.0
 CALM_S: Final = 80.0
 """True seconds of faults, and after them at most until all has to hold."""
+
+PROMPT_S: Final = 20.0
+"""The same for views and members, which no wrong clock and no sync delays."""
 
 LATE_S: Final = 130.0
 """The same where clocks were set: stamps of a clock that was ahead stay ahead of others
@@ -192,14 +201,17 @@ class _Course:
         world = self._world
         if "clock step" in self.faulty.happened:
             limit_s = LATE_S
-        began_s = world.loop.true_s()
+        began_s = urgent_from_s = world.loop.true_s()
         while True:
             await asyncio.sleep(_LOOK_S)
             found = problems(world)
             if not found:
                 return True
-            waited_s = world.loop.true_s() - began_s
-            if waited_s >= limit_s:
+            now_s = world.loop.true_s()
+            waited_s = now_s - began_s
+            if not urgent_problems(world):
+                urgent_from_s = now_s
+            if waited_s >= limit_s or now_s - urgent_from_s >= PROMPT_S:
                 for what in found:
                     world.complain(f"{waited_s:.0f} s {when}, {what}")
                 return False
