@@ -48,6 +48,7 @@ def log_as_it_was() -> Iterator[None]:
     yield
     logger.setLevel(level)
     logger.handlers, logger.propagate = handlers, propagate
+    logging.disable(logging.NOTSET)
 
 
 def pytest_configure(config: pytest.Config) -> None:

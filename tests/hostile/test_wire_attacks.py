@@ -126,14 +126,24 @@ async def _cross(one: Leg, other: Leg) -> None:
     other.say(asked)
     await other.next()  # Its own challenge; b could ask anything.
     signed = await other.next()
+    mine = await one.next()
+    answered = []
     if isinstance(signed, Response):
         # What b signed for its challenge of a is b's answer to a, were it not bound.
         one.respond(signed.signature)
-        one.say(Ok())
-    mine = await one.next()
+        answered.append(one)
     if isinstance(mine, Response):
         other.respond(mine.signature)
-        other.say(Ok())
+        answered.append(other)
+    await asyncio.gather(*map(_agree, answered))
+
+
+async def _agree(leg: Leg) -> None:
+    """Say OK as soon as the victim has, which stores what it believes first."""
+    while (message := await leg.next()) is not None:
+        if isinstance(message, Ok):
+            leg.say(Ok())
+            return
 
 
 async def reflection(scene: Scene, rng: random.Random) -> None:
@@ -151,7 +161,7 @@ async def reflection(scene: Scene, rng: random.Random) -> None:
         answer = await other.next()
         if isinstance(answer, Response):
             one.respond(answer.signature)
-            one.say(Ok())
+            await _agree(one)
     await one.settled()
 
 

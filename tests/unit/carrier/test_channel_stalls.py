@@ -148,9 +148,10 @@ def test_loops_that_come_and_go_leave_nothing_behind(
         return remembered
 
     lives = []
+    threads = threading.active_count()
     for _ in range(5):
         with asyncio.Runner(loop_factory=factory) as runner:
             lives.append(runner.run(life()))
     gc.collect()
     assert [one for one in lives if one() is not None] == []
-    assert threading.active_count() == 1
+    assert threading.active_count() <= threads
