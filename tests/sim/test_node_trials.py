@@ -34,11 +34,15 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield made
 
 
+async def virtual(seconds: float) -> None:
+    await asyncio.sleep(seconds)  # not synchronisation: the time is virtual
+
+
 def run(world: World, course: Course) -> None:
     async def whole() -> None:
         for machine in world.machines:
             await world.start(machine.index)
-        await asyncio.sleep(10)
+        await virtual(10)
         assert problems(world) == []
         await course(world)
 
@@ -77,10 +81,10 @@ def test_nodes_agree_again_after_any_faults(seed: int) -> None:
 def test_a_crash_is_seen_as_a_death_and_takes_its_services_along(world: World) -> None:
     async def course(world: World) -> None:
         await world.on(3, world.node(3).start_service_holder("svc"))
-        await asyncio.sleep(1)
+        await virtual(1)
         assert [entry.node for entry in world.node(0).lookup("svc")] == ["n3@sim"]
         world.crash(3)
-        await asyncio.sleep(4)
+        await virtual(4)
         assert world.node(0).members() == ["n0@sim", "n1@sim", "n2@sim"]
         assert world.node(0).lookup("svc") == []
         assert problems(world) == []
@@ -100,10 +104,10 @@ def test_a_frozen_node_does_nothing_and_goes_on_where_it_stood(world: World) -> 
         )
         world.freeze(2)
         await world.on(0, world.node(0).parts.broadcast.broadcast("t", b"x"))
-        await asyncio.sleep(1)
+        await virtual(1)
         assert heard == []
         world.thaw(2)
-        await asyncio.sleep(0.1)
+        await virtual(0.1)
         assert heard == [b"x"]
 
     run(world, course)
@@ -116,17 +120,17 @@ def test_a_cut_ends_channels_and_what_it_held_back_arrives_if_it_heals_sooner(
         ways = [(1, other) for other in (0, 2, 3)] + [(o, 1) for o in (0, 2, 3)]
         mend = world.cut(ways)
         await world.on(1, world.node(1).start_service_holder("held"))
-        await asyncio.sleep(2)
+        await virtual(2)
         assert world.node(0).lookup("held") == []
         mend()
-        await asyncio.sleep(2)
+        await virtual(2)
         assert len(world.node(0).lookup("held")) == 1
         mend = world.cut(ways)
-        await asyncio.sleep(9)
+        await virtual(9)
         assert world.node(1).nodes() == []
         assert "n1@sim" not in world.node(0).members()
         mend()
-        await asyncio.sleep(40)
+        await virtual(40)
         assert len(world.node(0).lookup("held")) == 1
         assert world.node(0).members() == [f"n{i}@sim" for i in range(4)]
 
@@ -141,7 +145,7 @@ def test_a_deaf_way_stops_dials_and_nothing_else(world: World) -> None:
         for index, other in ((0, "n1@sim"), (1, "n0@sim")):
             world.call(index, nodes[index].block_peers, [other])
         world.call(0, nodes[0].disconnect, "n1@sim")
-        await asyncio.sleep(0.5)
+        await virtual(0.5)
         address = Address("n1@sim", "host1", 9_100)
         with pytest.raises(PeerUnreachable):
             await world.on(0, nodes[0].connect(address, timeout=3.0))
@@ -157,7 +161,7 @@ def test_the_checks_see_a_missing_and_a_false_registration(world: World) -> None
         assert len(problems(world)) == 4
         world.watches[0].registrations.clear()
         await world.on(1, world.node(1).start_service_holder("unknown"))
-        await asyncio.sleep(2)
+        await virtual(2)
         assert len([p for p in problems(world) if "unknown" in p]) == 4
 
     run(world, course)
@@ -168,10 +172,10 @@ def test_a_node_that_stands_still_forever_is_no_member_and_no_peer(
 ) -> None:
     async def course(world: World) -> None:
         world.freeze(3)
-        await asyncio.sleep(12)
+        await virtual(12)
         assert any("n3@sim" in problem for problem in problems(world))
         world.thaw(3)
-        await asyncio.sleep(30)
+        await virtual(30)
         assert problems(world) == []
 
     run(world, course)
@@ -184,7 +188,7 @@ def test_time_passes_only_when_nothing_else_is_left() -> None:
     async def main() -> list[float]:
         seen: list[float] = []
         loop.call_later(3_600.0, lambda: seen.append(loop.time()))
-        await asyncio.sleep(7_200.0)
+        await virtual(7_200.0)
         seen.append(loop.time())
         return seen
 

@@ -20,7 +20,7 @@ from barrel_p2p.carrier.connection import Closed, ClosedBy
 from barrel_p2p.carrier.dialer import Dial, Dialer, Resolve, _Deferred
 from barrel_p2p.carrier.dispatcher import Dispatcher
 from barrel_p2p.carrier.session import Session
-from barrel_p2p.errors import PeerUnreachable
+from barrel_p2p.errors import Conflict, PeerUnreachable
 from barrel_p2p.quic.engine import EngineStats
 from barrel_p2p.testing.nodes.connection import SimConnection
 from barrel_p2p.testing.nodes.host import Host
@@ -86,8 +86,8 @@ class SimEndpoint:
             await asyncio.sleep(_DRAINED_S)
 
     def stats(self) -> EngineStats:
-        """Nothing is counted here."""
-        raise NotImplementedError("a simulated node has no engine")
+        """Refused: there is nothing to count."""
+        raise Conflict("a simulated node has no engine")
 
     def close(self) -> None:
         """The port is free. Idempotent."""
