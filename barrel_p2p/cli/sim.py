@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from barrel_p2p.cli.exit_codes import ExitCode
 from barrel_p2p.cli.options import Flag, Json
@@ -33,6 +33,7 @@ type _Experiment = Literal["crash", "split", "cost", "join"]
 @app.command
 def draw(
     experiment: _Experiment,
+    /,
     *,
     nodes: int | None = None,
     seeds: int | None = None,
@@ -75,14 +76,14 @@ def draw(
 def goals(
     *names: str,
     deep: Flag = False,
-    json: Annotated[bool, Parameter(name="--json", negative="", show=False)] = False,
+    json: Json = False,
 ) -> int:
     """Test the goals of the overlay; one JSON object a line, and a goal.
 
     Args:
         names: Which, such as S2; default: all.
         deep: More of everything, up to 10,000 nodes: hours.
-        json: Accepted, because every command takes it.
+        json: What it does in any case.
     """
     passed = judge_all(
         chosen_goals(names, is_deep=deep), processes=workers(), say=_say_line
@@ -93,6 +94,7 @@ def goals(
 @app.command
 def nodes(
     seed: int,
+    /,
     *,
     nodes: int | None = None,
     json: Json = False,

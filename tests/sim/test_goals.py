@@ -110,6 +110,7 @@ def test_the_goals_of_each_size_are_chosen_by_name() -> None:
     names = [goal.name for goal in chosen_goals(("s2", "S4"), is_deep=False)]
     assert names == ["S2", "S2", "S4"]
     assert {goal.name for goal in goals_small()} == {
+        "D1",
         "S1",
         "S1b",
         "S2",
