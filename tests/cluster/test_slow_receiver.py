@@ -31,7 +31,8 @@ ROUNDS = rounds(15, whole=60)
 CALLS = rounds(300, whole=2_000)
 RSS_GROWTH_MAX = 4 << 20
 P99_RATIO_MAX = 2.0
-P50_RATIO_MAX = 2.0
+FLOODED_RATIO_MAX = 10.0
+"""A call waits for one batch of the flood; behind its backlog it would wait for 100."""
 FLOOD_MIN = 1_000
 
 
@@ -89,6 +90,7 @@ async def test_a_receiver_that_does_not_read_blocks_its_senders_at_the_bound(
     """Its node grows no more, and when it reads at last, everything is there."""
     async with three(tmp_path) as (a, pressed, _):
         pid = Pid(*await pressed.ask("reader", limit=LIMIT))
+        own = len(a._processes())
         flood = Flood(a, pid, senders=20)
         sent = await flood.blocked()
         queued = EngineSettings().connection_send_high // BYTES
@@ -103,7 +105,7 @@ async def test_a_receiver_that_does_not_read_blocks_its_senders_at_the_bound(
         await eventually(lambda: flood.sent > 20 * sent, 60.0)
         assert pressed.rss_bytes - full <= RSS_GROWTH_MAX
         flood.may_go_on = False
-        await eventually(lambda: len(a._processes()) <= 1)
+        await eventually(lambda: len(a._processes()) <= own)
         await pressed.until("read_so_far", flood.sent)
 
 
@@ -144,11 +146,13 @@ async def test_a_receiver_that_reads_slowly_slows_nobody_but_its_senders(
         flood = Flood(a, reader, senders=20)
         await eventually(lambda: flood.sent > LIMIT)
         before = flood.sent, await pressed.ask("read_so_far")
-        ratios = await compared(a, PRESSED, QUIET)
-        after = flood.sent, await pressed.ask("read_so_far")
+        ratios: list[float] = []
+        async with asyncio.timeout(40.0):
+            while flood.sent <= before[0] + LIMIT // 2:
+                ratios += await compared(a, PRESSED, QUIET)
+        read = await pressed.ask("read_so_far") - before[1]
         flood.may_go_on = False
-        assert after[0] > before[0] + LIMIT // 2, "the senders never went on"
-        assert after[1] > before[1] + LIMIT // 2, "it did not read"
+        assert read > LIMIT // 4, "it did not read"
         assert statistics.median(ratios) <= P99_RATIO_MAX, ratios
 
 
@@ -176,4 +180,4 @@ async def test_a_peer_that_floods_takes_its_share_and_no_more(tmp_path: Path) ->
                 assert await flooder.ask("flooded") - before > FLOOD_MIN, "no flood"
                 medians.append(statistics.median(taken))
             ratios.append(medians[1] / medians[0])
-        assert statistics.quantiles(ratios, n=4)[0] <= P50_RATIO_MAX, ratios
+        assert statistics.quantiles(ratios, n=4)[0] <= FLOODED_RATIO_MAX, ratios
