@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -52,6 +53,10 @@ def log_as_it_was() -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has begun us in the background. Commands that tests interrupt would
+        # inherit that, and never end.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _is_worker(config):
         budgets = budgets_s(HERE / "budget.toml", deep=DEEP)
         config.pluginmanager.register(Budget(budgets), "budget")
