@@ -44,12 +44,16 @@ settings.load_profile("deep" if DEEP else "ci" if CI else "dev")
 @pytest.fixture(autouse=True)
 def log_as_it_was() -> Iterator[None]:
     """A command run in this process says how it logs; other tests log otherwise."""
-    logger = logging.getLogger("barrel_p2p")
-    level, handlers, propagate = logger.level, logger.handlers, logger.propagate
+    _log_as_a_library()
     yield
-    logger.setLevel(level)
-    logger.handlers, logger.propagate = handlers, propagate
+    _log_as_a_library()
+
+
+def _log_as_a_library() -> None:
     logging.disable(logging.NOTSET)
+    logger = logging.getLogger("barrel_p2p")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers, logger.propagate = [], True
 
 
 def pytest_configure(config: pytest.Config) -> None:
