@@ -285,7 +285,7 @@ class Handshake:
             self._version_fault(hello)
             or self._name_fault(hello)
             or self._key_fault(hello)
-            or self._trust_fault(hello)
+            or _trust_fault(hello, self._verdict(hello))
         )
         if fault is not None:
             return self._refuse(fault)
@@ -323,18 +323,20 @@ class Handshake:
         if self._role is Role.DIALLER:
             assert self._peer is not None
             return self._end(Admitted(self._peer))
+        assert self._their_hello is not None
         self._next = _Next.WANTED
-        self._peer = self._identity()
-        return [AskWanted(self._peer)]
+        return [AskWanted(self._identity(self._verdict(self._their_hello)))]
 
     def _settle(self) -> list[Effect]:
         """Everything is proved and wanted: pin what is new, then say OK."""
         assert self._their_hello is not None
         # The pins may have changed since HELLO: another first contact, a revocation.
-        fault = self._trust_fault(self._their_hello)
+        # One look, for both answers: another thread may pin between two of them.
+        verdict = self._verdict(self._their_hello)
+        fault = _trust_fault(self._their_hello, verdict)
         if fault is not None:
             return self._refuse(fault)
-        self._peer = peer = self._identity()
+        self._peer = peer = self._identity(verdict)
         if peer.first_contact and peer.key is not None:
             self._next = _Next.PIN
             return [StorePin(peer.name, peer.key)]
@@ -343,7 +345,7 @@ class Handshake:
     def _pinned(self) -> list[Effect]:
         assert self._their_hello is not None
         # Storing takes a while, and the peer may have been revoked meanwhile.
-        fault = self._trust_fault(self._their_hello)
+        fault = _trust_fault(self._their_hello, self._verdict(self._their_hello))
         return self._confirm() if fault is None else self._refuse(fault)
 
     def _confirm(self) -> list[Effect]:
@@ -439,29 +441,6 @@ class Handshake:
             return _Fault("key_mismatch", text, told, shown)
         return None
 
-    def _trust_fault(self, hello: Hello) -> _Fault | None:
-        verdict, name = self._verdict(hello), hello.name
-        shown = f" with {fingerprint(hello.public_key)}" if hello.public_key else ""
-        match verdict:
-            case Verdict.TRUSTED | Verdict.FIRST_CONTACT:
-                return None
-            case Verdict.UNKNOWN:
-                text = f"no key is pinned for {name}, which came{shown}"
-                return _Fault("untrusted_key", text, f"no key is pinned for {name}")
-            case Verdict.MISMATCH:
-                text = f"{name} came{shown}, but another key is pinned for it"
-                told = f"another key is pinned for {name}"
-                presented = fingerprint(hello.public_key)
-                return _Fault("key_mismatch", text, told, presented)
-            case Verdict.REVOKED:
-                text = f"{name} came{shown}: the name or the key is revoked"
-                return _Fault("revoked_key", text, "the name or the key is revoked")
-            case Verdict.UNREADABLE:
-                text = f"what is pinned for {name} cannot be read"
-                return _Fault("pin_failed", text)
-            case _:
-                assert_never(verdict)
-
     def _response_fault(self, response: Response) -> _Fault | None:
         assert self._exchange is not None
         assert self._their_hello is not None
@@ -487,7 +466,7 @@ class Handshake:
             return Verdict.FIRST_CONTACT
         return verdict
 
-    def _identity(self) -> PeerIdentity:
+    def _identity(self, verdict: Verdict) -> PeerIdentity:
         assert self._exchange is not None
         hello = self._their_hello
         assert hello is not None
@@ -496,7 +475,7 @@ class Handshake:
             hello.public_key or None,
             self._exchange.protocol,
             self._mode,
-            self._verdict(hello) is Verdict.FIRST_CONTACT,
+            verdict is Verdict.FIRST_CONTACT,
         )
 
     def _refuse(self, fault: _Fault) -> list[Effect]:
@@ -507,6 +486,30 @@ class Handshake:
     def _end(self, result: Admitted | Refused) -> list[Effect]:
         self._next = _Next.NOTHING
         return [result]
+
+
+def _trust_fault(hello: Hello, verdict: Verdict) -> _Fault | None:
+    name = hello.name
+    shown = f" with {fingerprint(hello.public_key)}" if hello.public_key else ""
+    match verdict:
+        case Verdict.TRUSTED | Verdict.FIRST_CONTACT:
+            return None
+        case Verdict.UNKNOWN:
+            text = f"no key is pinned for {name}, which came{shown}"
+            return _Fault("untrusted_key", text, f"no key is pinned for {name}")
+        case Verdict.MISMATCH:
+            text = f"{name} came{shown}, but another key is pinned for it"
+            told = f"another key is pinned for {name}"
+            presented = fingerprint(hello.public_key)
+            return _Fault("key_mismatch", text, told, presented)
+        case Verdict.REVOKED:
+            text = f"{name} came{shown}: the name or the key is revoked"
+            return _Fault("revoked_key", text, "the name or the key is revoked")
+        case Verdict.UNREADABLE:
+            text = f"what is pinned for {name} cannot be read"
+            return _Fault("pin_failed", text)
+        case _:
+            assert_never(verdict)
 
 
 def _pin_fault(error: BarrelError) -> _Fault:

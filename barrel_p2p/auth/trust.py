@@ -92,8 +92,9 @@ class TrustStore:
         self._listeners: list[Callable[[str, bytes | None], None]] = []
         # Two first contacts may be pinned in two threads at once.
         self._writing = threading.Lock()
-        # Held for no longer than it takes to replace the tables of revocations.
+        # Held for no longer than it takes to change the tables.
         self._replacing = threading.Lock()
+        self._pins_written = 0
         self._revoked_changed_ns = -1
         self._undone = 0
         self._look_for_revocations()
@@ -151,8 +152,9 @@ class TrustStore:
             if not self.is_due(name):
                 return
             now_ms = self._clock.wall_ms()
-            renewed = replace(self._pins[name], last_seen=now_ms)
-            self._pins[name] = renewed
+            with self._replacing:
+                renewed = replace(self._pins[name], last_seen=now_ms)
+                self._pins[name] = renewed
             try:
                 self._pin_files.write_metadata(renewed)
             except StorageError as error:
@@ -323,12 +325,13 @@ class TrustStore:
         known = self._pins.get(name)
         if known is not None and key in (None, known.key):
             return known
+        written = self._pins_written
         found = self._pin_files.read(name)
         if found is None or (known is not None and found.key == known.key):
             return known
         if known is not None:
             _log.warning("the pin of %s was replaced on the disk", name)
-        self._remember(found)
+        self._remember(found, written)
         return found
 
     def _pin_if_new(self, name: str, key: bytes, level: TrustLevel) -> bool:
@@ -370,16 +373,24 @@ class TrustStore:
                 hint="Delete pins of nodes that are gone.",
             )
         self._pin_files.write(pinned)
-        self._pins[pinned.node] = pinned
+        with self._replacing:
+            self._pins[pinned.node] = pinned
+            self._pins_written += 1
 
     def _remove(self, name: str) -> None:
         self._pin_files.remove(name)
-        self._pins.pop(name, None)
+        with self._replacing:
+            self._pins.pop(name, None)
+            self._pins_written += 1
 
-    def _remember(self, pinned: PinnedKey) -> None:
-        # What does not fit is read from the disk each time: slower, and as right.
-        if pinned.node in self._pins or len(self._pins) < PINS_MAX:
-            self._pins[pinned.node] = pinned
+    def _remember(self, found: PinnedKey, written: int) -> None:
+        """Keep what was read when ``written`` pins had been written."""
+        with self._replacing:
+            if written != self._pins_written:
+                return  # By another thread, since the file was read.
+            # What does not fit is read from the disk each time: slower, and as right.
+            if found.node in self._pins or len(self._pins) < PINS_MAX:
+                self._pins[found.node] = found
 
     def _load_pins(self) -> None:
         for name in self._pin_files.names():

@@ -30,6 +30,8 @@ from barrel_p2p.auth.messages import (
     cut,
 )
 from barrel_p2p.auth.signing import fingerprint
+from barrel_p2p.auth.trust import TrustStore
+from barrel_p2p.auth.verdict import Verdict
 from barrel_p2p.core.names import NodeReference
 from barrel_p2p.errors import InvalidValue, WireError
 from tests.handshakes import COOKIE, WALL_MS, Link, Party, Side, key_pair, talk
@@ -214,6 +216,41 @@ def test_a_revocation_in_the_middle_of_a_handshake_counts(a: Party, b: Party) ->
     a.trust.revoke("b@h")
     talk(dialler, acceptor)
     assert (dialler.code, acceptor.code) == ("revoked_key", "revoked_key")
+
+
+class PinnedAtLook:
+    """A store in which another thread pins another key just before one look."""
+
+    def __init__(self, store: TrustStore, look: int) -> None:
+        self._store = store
+        self._left = look
+
+    def check(self, name: str, key: bytes | None) -> Verdict:
+        self._left -= 1
+        if self._left == 0:
+            self._store.store_key(name, key_pair().public_key)
+        return self._store.check(name, key)
+
+
+@pytest.mark.parametrize("role", [Role.DIALLER, Role.ACCEPTOR])
+def test_a_key_is_admitted_only_if_every_look_found_no_other_one(
+    tmp_path: Path, role: Role
+) -> None:
+    """A7: of two first contacts that race, the other one's pin may come at any time."""
+    refused = 0
+    for look in range(1, 10):
+        a, b = Party(tmp_path / str(look), "a@h"), Party(tmp_path / str(look), "b@h")
+        looking = a if role is Role.DIALLER else b
+        dialler, acceptor = pair(a, b)
+        side = dialler if looking is a else acceptor
+        side.machine._trust = PinnedAtLook(looking.trust, look)
+        talk(dialler, acceptor)
+        (pinned,) = looking.trust.list_trusted()
+        shown = b.keys.public_key if looking is a else a.keys.public_key
+        assert side.admitted == (pinned.key == shown)
+        refused += not side.admitted
+    assert refused >= 3, "at HELLO, before the pin and after it"
+    assert side.admitted, "and without another pin it is"
 
 
 @pytest.mark.parametrize("skew_ms", [0, 1_000, -1_000, 30_000, -30_000])
