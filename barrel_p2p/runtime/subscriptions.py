@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from barrel_p2p.core.terms import Pid
-from barrel_p2p.errors import Conflict, InvalidValue, NoProc
+from barrel_p2p.errors import Busy, InvalidValue, NoProc
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
 from barrel_p2p.runtime.switch import Switch
 
@@ -48,11 +48,14 @@ class Subscriptions:
         """Tell the process ``pid`` from now on; again replaces its filter.
 
         Raises:
-            InvalidValue: ``pid`` is of another node or an earlier life of this one.
+            InvalidValue: ``pid`` is none, of another node, or of an earlier life of
+                this one.
             NoProc: There is no such process.
-            Conflict: ``SUBSCRIBERS_MAX`` processes are told already.
+            Busy: ``SUBSCRIBERS_MAX`` processes are told already.
         """
         switch = self._switch
+        if not isinstance(pid, Pid):
+            raise InvalidValue(f"{pid!r} is no Pid")
         if pid.node != switch.name or pid.creation != switch.creation:
             raise InvalidValue(
                 f"{pid!r} is no process of {switch.name}",
@@ -61,7 +64,11 @@ class Subscriptions:
         if switch.box_of(pid.id) is None:
             raise NoProc(f"{pid!r} is no process")
         if pid.id not in self._processes and len(self._processes) >= SUBSCRIBERS_MAX:
-            raise Conflict(f"{SUBSCRIBERS_MAX} processes have subscribed already")
+            self._forget_ended()
+            if len(self._processes) >= SUBSCRIBERS_MAX:
+                raise Busy(
+                    f"SUBSCRIBERS_MAX={SUBSCRIBERS_MAX} processes have subscribed"
+                )
         self._processes[pid.id] = wanted
 
     def remove(self, pid: Pid) -> None:
@@ -109,6 +116,12 @@ class Subscriptions:
             del self._missed[process]
             box.offer(Lagged(missed))
         box.offer(event)
+
+    def _forget_ended(self) -> None:
+        for process in list(self._processes):
+            if self._switch.box_of(process) is None:
+                del self._processes[process]
+                self._missed.pop(process, None)
 
     def _forget(self, stream: EventStream[Any]) -> None:
         self._streams.pop(stream, None)

@@ -28,6 +28,7 @@ from barrel_p2p.replica.driver import ReplicaHandle, Replicas
 from barrel_p2p.replica.store import ReplicatedStore, Source
 from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.runtime.processes import Processes
+from barrel_p2p.runtime.subscriptions import Filter, Subscriptions
 from barrel_p2p.services.registry_index import Slot, slot_of
 from barrel_p2p.services.registry_inputs import (
     CatchUp,
@@ -49,7 +50,6 @@ from barrel_p2p.services.service_events import (
     ServiceRegistered,
     service_filter,
 )
-from barrel_p2p.services.subscribers import Subscribers
 
 if TYPE_CHECKING:
     from barrel_p2p.runtime.process import Process
@@ -127,10 +127,7 @@ class Registry:
         self._performing = False
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
         self._listeners: list[ServiceListener] = []
-        self._subscribers = Subscribers(
-            node, deliver=self._deliver, watch=self._watch, unwatch=self._unwatch
-        )
-        self._streams: dict[EventStream[ServiceEvent], ServiceFilter] = {}
+        self._subscriptions = Subscriptions(processes.switch)
         self._waiting: dict[Slot, list[asyncio.Future[None]]] = {}
         self._complaints = Complaints(_log)
 
@@ -161,8 +158,7 @@ class Registry:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        for stream in list(self._streams):
-            stream.close()
+        self._subscriptions.close()
         for waiting in self._waiting.values():
             for future in waiting:
                 if not future.done():
@@ -306,13 +302,15 @@ class Registry:
 
         Raises:
             InvalidValue: ``pid`` is no process of this node, or the filter is none.
+            NoProc: ``pid`` has ended.
             Busy: There are ``SUBSCRIBERS_MAX``.
         """
-        self._subscribers.add(pid, service_filter(name, pattern, matches=matches))
+        wants = service_filter(name, pattern, matches=matches)
+        self._subscriptions.add(pid, _about(wants))
 
     def unsubscribe(self, pid: Pid) -> None:
         """Send ``pid`` none any more. Idempotent."""
-        self._subscribers.remove(pid)
+        self._subscriptions.remove(pid)
 
     def events(
         self,
@@ -324,11 +322,7 @@ class Registry:
     ) -> EventStream[ServiceEvent]:
         """Events from now on, for plain code. Arguments as for ``subscribe``."""
         wants = service_filter(name, pattern, matches=matches)
-        stream: EventStream[ServiceEvent] = EventStream(
-            self._streams.__delitem__, maxsize=maxsize
-        )
-        self._streams[stream] = wants
-        return stream
+        return self._subscriptions.stream(maxsize, _about(wants))
 
     def stats(self) -> RegistryStats:
         """Totals since the start."""
@@ -377,15 +371,11 @@ class Registry:
             self._complaints.add("registry", error)
 
     def _publish(self, event: ServiceEvent) -> None:
-        name = event.name
         if type(event) is ServiceRegistered and self._waiting:
-            for future in self._waiting.pop(slot_of(name), []):
+            for future in self._waiting.pop(slot_of(event.name), []):
                 if not future.done():
                     future.set_result(None)
-        self._subscribers.tell(name, event)
-        for stream, wants in list(self._streams.items()):
-            if _passes(wants, name):
-                stream.put(event)
+        self._subscriptions.tell(event)
         for listener in list(self._listeners):
             try:
                 listener(event)
@@ -414,15 +404,6 @@ class Registry:
             return
         if pid.creation != switch.creation or switch.box_of(pid.id) is None:
             raise NoProc(f"{pid!r} is no process of {switch.name} any more")
-
-    def _deliver(self, pid: Pid, message: object) -> bool:
-        box = self._processes.switch.box_of(pid.id)
-        if box is None or box.closed:
-            return True
-        if box.full:
-            return False
-        box.offer(message)
-        return True
 
     def _watch(self, pid: Pid) -> None:
         count = self._watchers.get(pid, 0)
@@ -458,7 +439,6 @@ class Registry:
             if self._refs.get(pid) == message.ref:
                 del self._refs[pid]
                 self._watchers.pop(pid, None)
-                self._subscribers.ended(pid)
                 self._feed(PidDown(pid, message.reason))
 
     # Inside: waiting.
@@ -504,8 +484,5 @@ def _waits(retries: int, timeout: float | None) -> list[float]:
     return [*doubled, 0.0]
 
 
-def _passes(wants: ServiceFilter, name: object) -> bool:
-    try:
-        return wants(name) is True
-    except Exception:  # noqa: BLE001 -- a filter is somebody else's code
-        return False
+def _about(wants: ServiceFilter) -> Filter:
+    return lambda event: wants(event.name) is True

@@ -344,14 +344,18 @@ def test_two_first_contacts_in_two_threads_leave_one_pin(store: TrustStore) -> N
 
 @pytest.mark.parametrize("change", ["replaced", "deleted"])
 def test_a_pin_that_changes_while_it_is_read_is_not_remembered_as_it_was(
-    tmp_path: Path, store: TrustStore, clock: Clock, change: str
+    tmp_path: Path,
+    store: TrustStore,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
 ) -> None:
     again(tmp_path, clock).store_key("a@h", KEY)  # Known to the disk alone.
     read = store._pin_files.read
 
     def read_slowly(name: str) -> PinnedKey | None:
         found = read(name)
-        store._pin_files.read = read
+        monkeypatch.setattr(store._pin_files, "read", read)
         write = store.delete_key if change == "deleted" else replace
         writer = threading.Thread(target=write, args=(name,))
         writer.start()
@@ -361,7 +365,7 @@ def test_a_pin_that_changes_while_it_is_read_is_not_remembered_as_it_was(
     def replace(name: str) -> None:
         store.store_key(name, OTHER)
 
-    store._pin_files.read = read_slowly
+    monkeypatch.setattr(store._pin_files, "read", read_slowly)
     assert store.is_trusted("a@h", KEY), "it was so when it was read"
     assert not store.is_trusted("a@h", KEY)
     assert store.is_trusted("a@h", OTHER) == (change == "replaced")

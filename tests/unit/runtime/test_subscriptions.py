@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from barrel_p2p import Lagged, Node, NoProc, Pid
-from barrel_p2p.errors import InvalidValue
+from barrel_p2p.errors import Busy, InvalidValue
+from barrel_p2p.runtime import subscriptions
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from tests.endpoints import within
@@ -81,3 +82,20 @@ async def test_a_process_that_ended_is_forgotten(tmp_path: Path) -> None:
             told.add(me.pid)
         told.tell("nobody hears it")
         assert len(told) == 0
+
+
+async def test_the_number_of_processes_is_bounded_and_the_ended_make_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "SUBSCRIBERS_MAX", 2)
+    async with _node(tmp_path) as node, node.mailbox() as me:
+        told = _subscriptions(me)
+        told.add(me.pid)
+        async with node.mailbox() as second, node.mailbox() as third:
+            told.add(second.pid)
+            told.add(second.pid, lambda event: True)
+            with pytest.raises(Busy, match="SUBSCRIBERS_MAX=2"):
+                told.add(third.pid)
+        async with node.mailbox() as fourth:
+            told.add(fourth.pid)
+        assert len(told) == 2

@@ -326,8 +326,14 @@ async def test_only_processes_of_this_node_can_subscribe() -> None:
             a.registry.subscribe(a.spawn().pid, pattern="(")
         reader = a.spawn()
         a.registry.subscribe(reader.pid)
+        with pytest.raises(InvalidValue):
+            a.registry.subscribe("reader")  # type: ignore[arg-type]
         a.processes.kill(reader)
-        await eventually(lambda: len(a.registry._subscribers) == 0)
+        await eventually(lambda: a.processes.switch.box_of(reader.pid.id) is None)
+        with pytest.raises(NoProc):
+            a.registry.subscribe(reader.pid)
+        await a.serve("user")
+        assert len(a.registry._subscriptions) == 0
 
 
 async def test_a_stream_of_events_can_be_read_by_plain_code() -> None:
@@ -339,4 +345,4 @@ async def test_a_stream_of_events_can_be_read_by_plain_code() -> None:
             await a.registry.register_service("cart", pid, {"load": 1})
             await a.registry.unregister_service("cart")
             assert await events.next(timeout=20) == ServiceUnregistered("cart", "a@h")
-        assert a.registry._streams == {}
+        assert len(a.registry._subscriptions) == 0
