@@ -77,9 +77,13 @@ cdef class Pump:
     cdef uint32_t arrived    # events since the wake-up began
     cdef int quick           # answers in a row that came within poll_ns
     cdef int quick_min       # how many of them make polling worthwhile
+    cdef int polled          # answers since ``switches`` was counted
+    cdef long switches       # of this core, up to the first of them
+    cdef readonly int resting  # answers to come that wake the loop, whatever their pace
     cdef readonly bint polling  # the loop is kept from sleeping
 
     cdef int pace(self, int64_t woken_ns) except -1
+    cdef void share(self) noexcept
     cdef int wrote(self, size_t length) except -1
     cdef int dispatch(self) except -1
     cdef int deliver(self, const bp_event_t *event) except -1

@@ -19,6 +19,18 @@ cimport cython
 cdef extern from "sched.h" nogil:
     int sched_yield()
 
+cdef extern from "<sys/resource.h>" nogil:
+    """
+    #ifndef RUSAGE_THREAD
+    #define RUSAGE_THREAD 1 /* Linux; behind _GNU_SOURCE */
+    #endif
+    """
+    int RUSAGE_THREAD
+    cdef struct rusage:
+        long ru_nvcsw
+        long ru_nivcsw
+    int getrusage(int who, rusage *usage)
+
 
 from barrel_p2p.errors import (
     Busy,
@@ -45,6 +57,11 @@ cdef enum:
     QUICK_MAX = 4096
     QUICK_EVENTS_MAX = 4
     ASLEEP = 4
+    # While it polls, the loop gives way to whoever else wants its core. If each of so
+    # many answers in a row took another's turn on it, those who answer are on this core
+    # and polling delays them: the next so many answers wake the loop instead.
+    SHARED_ANSWERS = 8
+    SHARED_REST = 4096
 
 
 
@@ -52,6 +69,13 @@ cdef inline int64_t monotonic_ns() noexcept:
     cdef timespec t
     clock_gettime(CLOCK_MONOTONIC, &t)
     return <int64_t>t.tv_sec * 1_000_000_000 + t.tv_nsec
+
+
+cdef inline long switches() noexcept:
+    """How often the core went from this thread to another one."""
+    cdef rusage usage
+    getrusage(RUSAGE_THREAD, &usage)
+    return usage.ru_nvcsw + usage.ru_nivcsw
 
 
 CODE_MAX = 2**62 - 1  # of a QUIC variable-length integer
@@ -145,15 +169,30 @@ cdef class Pump:
         cdef int64_t bound = self.poll_ns if self.polling else ASLEEP * self.poll_ns
         if self.arrived > QUICK_EVENTS_MAX or woken_ns - self.quiet_ns > bound:
             self.quick = 0
+            self.polled = 0
         else:
             self.quick += 1
             if self.polling:
                 self.quick_min = QUICK_MIN
+                self.share()
         self.quiet_ns = monotonic_ns()
-        if self.quick >= self.quick_min and not self.polling and self.engine != NULL:
+        if self.resting:
+            self.resting -= 1
+        elif self.quick >= self.quick_min and not self.polling and self.engine != NULL:
             self.polling = True
             self.call_soon(self.poll)
         return 0
+
+    cdef void share(self) noexcept:
+        """Count an answer that was polled for, and who else had the core meanwhile."""
+        if self.polled == 0:
+            self.switches = switches()
+        elif self.polled == SHARED_ANSWERS:
+            if switches() - self.switches >= SHARED_ANSWERS:
+                self.resting = SHARED_REST
+            self.polled = 0
+            return
+        self.polled += 1
 
     def poll(self):
         """Keep the loop from sleeping while an answer is likely to be on its way.
@@ -161,9 +200,10 @@ cdef class Pump:
         Everything else that is ready runs in between; another process on this core, too.
         """
         self.polling = False
-        if self.engine == NULL or self.quick < self.quick_min:
+        if self.engine == NULL or self.quick < self.quick_min or self.resting:
             return
         if monotonic_ns() - self.quiet_ns > self.poll_ns:
+            self.polled = 0
             self.quick = 0
             self.quick_min = min(2 * self.quick_min, QUICK_MAX)
             return
