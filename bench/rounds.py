@@ -130,7 +130,12 @@ def placement(step: Step) -> tuple[list[int] | None, list[int] | None]:
 
 
 def options(
-    prog: str, description: str, phases: Sequence[str], systems: Sequence[str]
+    prog: str,
+    description: str,
+    phases: Sequence[str],
+    systems: Sequence[str],
+    *,
+    repeats: int = 3,
 ) -> argparse.ArgumentParser:
     """The options that every benchmark of rounds takes."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
@@ -150,7 +155,7 @@ def options(
         default=systems,
         help=f"systems, of {','.join(systems)}",
     )
-    parser.add_argument("--repeats", type=int, default=3, help="samples of each")
+    parser.add_argument("--repeats", type=int, default=repeats, help="samples of each")
     return parser
 
 

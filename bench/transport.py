@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Measure the QUIC engine beside raw UDP, TCP, TLS and QUIC peers.",
         PHASES,
         PEERS,
+        repeats=5,
     ).parse_args(argv)
     steps = [s for s in (QUICK if args.quick else FULL) if s.work.phase in args.only]
     calib = calib_ns()
