@@ -95,7 +95,7 @@ class Joining:
     def leave(self, command: Leave) -> None:
         """Tell all peers, and stay out until the next ``Join``."""
         links = self._links
-        links.has_left = True
+        is_news, links.has_left = not links.has_left, True
         for entry in list(links.pending.values()):
             links.abandon(entry, leaving=True)
         for name in list(links.active):
@@ -111,7 +111,8 @@ class Joining:
         for name in list(self._contacts)[self._configured :]:
             del self._contacts[name]
         links.out.append(CancelTimer("contact"))
-        links.out.append(Publish(Left()))
+        if is_news:
+            links.out.append(Publish(Left()))
 
     def block(self, command: BlockPeers) -> None:
         """Have nothing to do with some nodes."""

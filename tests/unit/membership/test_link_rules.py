@@ -223,6 +223,16 @@ def test_leave_on_a_lone_node_leaves_both_views_empty() -> None:
     assert one.machine.active_view() == one.machine.passive_view() == []
 
 
+def test_who_leaves_again_is_told_left_no_second_time_before_a_join() -> None:
+    """A node that has left leaves once more when it stops."""
+    one = One(peers=1)
+    assert published(one.tell(Leave()))[-1] == Left()
+    assert published(one.tell(Leave(forget=False))) == []
+    assert published(one.tell(Leave())) == []
+    one.tell(Join(address("p1@h")))
+    assert published(one.tell(Leave())) == [Left()]
+
+
 def test_who_has_left_is_not_asked_back_for_a_while_unless_it_comes_itself() -> None:
     one = One(peers=2)
     one.says("p0@h", Disconnect(leaving=True))
