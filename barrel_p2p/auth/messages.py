@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, assert_never
 
-from barrel_p2p.core.names import NODE_NAME_BYTES_MAX, wire_name
 from barrel_p2p.errors import WireError
+from barrel_p2p.wire.fields import Reader, misfit, short
 
 __all__ = [
     "BODY_BYTES_MAX",
@@ -51,7 +51,7 @@ FAIL_TEXT_BYTES_MAX: Final = 512
 BODY_BYTES_MAX: Final = 3 + FAIL_CODE_CHARS_MAX + FAIL_TEXT_BYTES_MAX
 """Bytes of the longest body, that of FAIL."""
 
-_HELLO: Final = struct.Struct(">HHBB")
+_HELLO: Final = struct.Struct(">HHB")
 _CHALLENGE: Final = struct.Struct(f">{NONCE_BYTES}sQ")
 _CODE: Final = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 
@@ -146,9 +146,8 @@ def encode(message: Message) -> tuple[int, bytes]:
     """Frame kind and body of ``message``, whose fields have to be within bounds."""
     match message:
         case Hello(protocol_min, protocol_max, mode, name, public_key):
-            text = name.encode("ascii")
-            head = _HELLO.pack(protocol_min, protocol_max, mode, len(text))
-            return AuthKind.HELLO, head + text + public_key
+            head = _HELLO.pack(protocol_min, protocol_max, mode)
+            return AuthKind.HELLO, head + short(name) + public_key
         case Challenge(nonce, wall_ms):
             return AuthKind.CHALLENGE, _CHALLENGE.pack(nonce, wall_ms)
         case Response(signature, proof):
@@ -196,17 +195,16 @@ def cut(text: str) -> str:
 
 
 def _decode_hello(body: bytes) -> Hello:
-    _need(len(body) >= _HELLO.size, "HELLO", body)
-    lowest, highest, mode, size = _HELLO.unpack_from(body)
+    reader = Reader(body, "HELLO")
+    lowest, highest, mode = reader.unpack(_HELLO)
     if mode not in (Mode.COOKIE, Mode.IDENTITY):
         raise WireError(f"HELLO with mode {mode}, which is neither 1 nor 2")
     if not 1 <= lowest <= highest:
         raise WireError(f"HELLO with protocol versions {lowest} to {highest}")
-    key_bytes = PUBLIC_KEY_BYTES if mode == Mode.IDENTITY else 0
-    _need(size <= NODE_NAME_BYTES_MAX, "HELLO", body)
-    _need(len(body) == _HELLO.size + size + key_bytes, "HELLO", body)
-    name = wire_name(body[_HELLO.size : _HELLO.size + size])
-    return Hello(lowest, highest, Mode(mode), name, body[_HELLO.size + size :])
+    name = reader.node()
+    public_key = reader.take(PUBLIC_KEY_BYTES if mode == Mode.IDENTITY else 0)
+    reader.end()
+    return Hello(lowest, highest, Mode(mode), name, public_key)
 
 
 def _decode_response(body: bytes) -> Response:
@@ -242,4 +240,4 @@ def _encode_fail(code: str, text: str) -> bytes:
 
 def _need(condition: bool, name: str, body: bytes) -> None:
     if not condition:
-        raise WireError(f"{name} of {len(body)} bytes does not fit its layout")
+        raise misfit(name, body)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, final
 
 from barrel_p2p.broadcast.dedup import ID_BYTES
 from barrel_p2p.errors import InvalidValue, WireError
+from barrel_p2p.wire.fields import misfit
 from barrel_p2p.wire.kinds import Kind
 
 __all__ = [
@@ -208,16 +209,16 @@ def decode(kind: int, body: bytes, *, peer: str | None = None) -> Message:
         return _decode_graft(body, peer)
     if kind == Kind.PRUNE and not body:
         return PRUNE
-    raise _misfit("PRUNE" if kind == Kind.PRUNE else f"kind {kind}", body, peer)
+    raise misfit("PRUNE" if kind == Kind.PRUNE else f"kind {kind}", body, peer=peer)
 
 
 def _decode_gossip(body: bytes, peer: str | None) -> Gossip:
     if len(body) < _GOSSIP.size:
-        raise _misfit("GOSSIP", body, peer)
+        raise misfit("GOSSIP", body, peer=peer)
     flags, hops, message_id, size = _GOSSIP.unpack_from(body)
     start = _GOSSIP.size + size
     if flags > _AGAIN or not hops or not size or len(body) < start:
-        raise _misfit("GOSSIP", body, peer)
+        raise misfit("GOSSIP", body, peer=peer)
     if len(body) - start > PAYLOAD_BYTES_MAX:
         raise WireError(
             f"GOSSIP with a payload of {len(body) - start} bytes exceeds"
@@ -233,28 +234,24 @@ def _decode_gossip(body: bytes, peer: str | None) -> Gossip:
 
 def _decode_ihave(body: bytes, peer: str | None) -> IHave:
     if len(body) < _IHAVE.size:
-        raise _misfit("IHAVE", body, peer)
+        raise misfit("IHAVE", body, peer=peer)
     flags, count = _IHAVE.unpack_from(body)
     middle = _IHAVE.size + count * ID_BYTES
     hops = body[middle:]
     if flags > _OWED or not 1 <= count <= IHAVE_IDS_MAX:
-        raise _misfit("IHAVE", body, peer)
+        raise misfit("IHAVE", body, peer=peer)
     if len(hops) != count or b"\0" in hops:
-        raise _misfit("IHAVE", body, peer)
+        raise misfit("IHAVE", body, peer=peer)
     return IHave(body[_IHAVE.size : middle], hops, flags == _OWED)
 
 
 def _decode_graft(body: bytes, peer: str | None) -> Graft:
     if len(body) < _GRAFT.size:
-        raise _misfit("GRAFT", body, peer)
+        raise misfit("GRAFT", body, peer=peer)
     (count,) = _GRAFT.unpack_from(body)
     if count > GRAFT_IDS_MAX or len(body) != _GRAFT.size + count * ID_BYTES:
-        raise _misfit("GRAFT", body, peer)
+        raise misfit("GRAFT", body, peer=peer)
     return Graft(body[_GRAFT.size :])
-
-
-def _misfit(name: str, body: bytes, peer: str | None) -> WireError:
-    return WireError(f"{name} of {len(body)} bytes does not fit its layout", peer=peer)
 
 
 def _utf8_bytes(text: str) -> int:

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from barrel_p2p.core.names import HOST_CHARS_MAX, Address, wire_name
+from barrel_p2p.core.names import HOST_CHARS_MAX, Address
 from barrel_p2p.errors import WireError
+from barrel_p2p.wire.fields import Reader, short
 from barrel_p2p.wire.kinds import Kind
 
 __all__ = [
@@ -250,14 +251,11 @@ def is_wire_host(host: str) -> bool:
 
 def _encode_place(place: Place) -> bytes:
     host, port = place
-    text = host.encode("ascii")
-    return bytes([len(text)]) + text + _PORT.pack(port)
+    return short(host) + _PORT.pack(port)
 
 
 def _encode_address(address: Address) -> bytes:
-    name = address.name.encode("ascii")
-    place = _encode_place((address.host, address.port))
-    return bytes([len(name)]) + name + place
+    return short(address.name) + _encode_place((address.host, address.port))
 
 
 def _encode_peers(peers: tuple[Address, ...]) -> bytes:
@@ -265,36 +263,17 @@ def _encode_peers(peers: tuple[Address, ...]) -> bytes:
     return bytes([len(peers)]) + b"".join([_encode_address(peer) for peer in peers])
 
 
-class _Reader:
-    """A body, and how much of it has been read."""
+class _Reader(Reader):
+    """A body with places and addresses in it."""
 
-    __slots__ = ("_at", "_body", "_name")
-
-    def __init__(self, body: bytes, name: str) -> None:
-        self._body = body
-        self._name = name
-        self._at = 0
-
-    def take(self, size: int) -> bytes:
-        start, self._at = self._at, self._at + size
-        if self._at > len(self._body):
-            raise self._misfit()
-        return self._body[start : self._at]
-
-    def byte(self, *, at_most: int = 255) -> int:
-        value = self.take(1)[0]
-        if value > at_most:
-            raise WireError(
-                f"{self._name} holds {value} where {at_most} is the greatest value"
-            )
-        return value
+    __slots__ = ()
 
     def request_id(self) -> int:
-        return int.from_bytes(self.take(4))
+        return int.from_bytes(self.take(_ID.size))
 
     def place(self) -> Place:
-        raw = self.take(self.byte())
-        port = int.from_bytes(self.take(2))
+        raw = self.short()
+        port = int.from_bytes(self.take(_PORT.size))
         if not raw and not port:
             return "", 0
         try:
@@ -302,23 +281,14 @@ class _Reader:
         except UnicodeDecodeError:
             host = ""
         if not port or not is_wire_host(host):
-            raise WireError(f"{self._name} with {raw!r} port {port}, which is no place")
+            raise WireError(f"{self.name} with {raw!r} port {port}, which is no place")
         return host, port
 
     def address(self) -> Address:
-        name = wire_name(self.take(self.byte()))
-        return Address(name, *self.place())
+        return Address(self.node(), *self.place())
 
     def peers(self) -> tuple[Address, ...]:
         return tuple([self.address() for _ in range(self.byte(at_most=PEERS_MAX))])
-
-    def end(self) -> None:
-        if self._at != len(self._body):
-            raise self._misfit()
-
-    def _misfit(self) -> WireError:
-        size = len(self._body)
-        return WireError(f"{self._name} of {size} bytes does not fit its layout")
 
 
 def _join(reader: _Reader) -> Join:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, assert_never, final
 
-from barrel_p2p.core.names import NODE_NAME_BYTES_MAX, wire_name
 from barrel_p2p.core.ormap import BUCKETS
 from barrel_p2p.errors import WireError
 from barrel_p2p.replica.limits import REPLICA_NAME_BYTES_MAX
+from barrel_p2p.wire.fields import Reader, misfit, short
 from barrel_p2p.wire.kinds import Kind
 
 __all__ = [
@@ -156,13 +156,12 @@ type SyncMessage = SyncRequest | SyncChunk | SyncDone
 def encode_gossip(message: GossipMessage) -> bytes:
     """The payload of a broadcast."""
     origin = message.origin
-    node = origin.node.encode("ascii")
-    head = _ORIGIN.pack(origin.creation, origin.seq)
+    head = short(origin.node) + _ORIGIN.pack(origin.creation, origin.seq)
     match message:
         case DeltaMessage():
-            return bytes([_DELTA, len(node)]) + node + head + message.entries
+            return bytes([_DELTA]) + head + message.entries
         case CustomMessage():
-            return bytes([_CUSTOM, len(node)]) + node + head + message.payload
+            return bytes([_CUSTOM]) + head + message.payload
         case _:
             assert_never(message)
 
@@ -173,27 +172,21 @@ def decode_gossip(payload: bytes) -> GossipMessage:
     Raises:
         WireError: It is none. Entries and payloads in it were not looked at.
     """
-    _need(len(payload) >= 2, "gossip", payload)
-    form, size = payload[0], payload[1]
-    at = 2 + size
-    _need(size <= NODE_NAME_BYTES_MAX, "gossip", payload)
-    _need(len(payload) >= at + _ORIGIN.size, "gossip", payload)
-    creation, seq = _ORIGIN.unpack_from(payload, at)
-    origin = Origin(wire_name(payload[2:at]), creation, seq)
-    body = payload[at + _ORIGIN.size :]
+    reader = Reader(payload, "gossip")
+    form = reader.byte()
+    origin = Origin(reader.node(), *reader.unpack(_ORIGIN))
     match form:
         case 1:
-            return DeltaMessage(origin, body)
+            return DeltaMessage(origin, reader.rest())
         case 2:
-            return CustomMessage(origin, body)
+            return CustomMessage(origin, reader.rest())
         case _:
             raise WireError(f"gossip of a replica has form {form}, which is no known")
 
 
 def encode(message: SyncMessage) -> tuple[int, bytes]:
     """Frame kind and body of ``message``, whose fields have to be within bounds."""
-    name = message.replica.encode()
-    head = bytes([len(name)]) + name + _ROUND.pack(message.round)
+    head = short(message.replica) + _ROUND.pack(message.round)
     match message:
         case SyncRequest():
             return Kind.SYNC_REQUEST, head + message.digest
@@ -216,19 +209,20 @@ def decode(kind: int, body: bytes) -> SyncMessage:
     Raises:
         WireError: It is none. The entries of a chunk were not looked at.
     """
-    _need(len(body) >= 1, "sync", body)
-    at = 1 + body[0]
-    _need(1 <= body[0] <= REPLICA_NAME_BYTES_MAX, "sync", body)
-    _need(len(body) >= at + _ROUND.size, "sync", body)
+    reader = Reader(body, "sync")
+    raw = reader.short()
+    if not 1 <= len(raw) <= REPLICA_NAME_BYTES_MAX:
+        raise reader.misfit()
+    (number,) = reader.unpack(_ROUND)
     try:
-        name = body[1:at].decode()
+        name = raw.decode()
     except UnicodeDecodeError as error:
         raise WireError("sync frame whose replica's name is not UTF-8") from error
-    (number,) = _ROUND.unpack_from(body, at)
-    rest = body[at + _ROUND.size :]
+    rest = reader.rest()
     match kind:
         case Kind.SYNC_REQUEST:
-            _need(len(rest) == DIGEST_BYTES, "SYNC_REQUEST", body)
+            if len(rest) != DIGEST_BYTES:
+                raise misfit("SYNC_REQUEST", body)
             return SyncRequest(name, number, rest)
         case Kind.SYNC_CHUNK:
             return SyncChunk(name, number, rest)
@@ -239,17 +233,12 @@ def decode(kind: int, body: bytes) -> SyncMessage:
 
 
 def _decode_done(name: str, number: int, rest: bytes) -> SyncDone:
-    _need(len(rest) >= _DONE.size, "SYNC_DONE", rest)
-    code, chunks = _DONE.unpack_from(rest)
+    reader = Reader(rest, "SYNC_DONE")
+    code, chunks = reader.unpack(_DONE)
     try:
         status = Status(code)
     except ValueError as error:
         raise WireError(f"SYNC_DONE with status {code}") from error
-    digest_bytes = DIGEST_BYTES if status is Status.ANSWERED else 0
-    _need(len(rest) == _DONE.size + digest_bytes, "SYNC_DONE", rest)
-    return SyncDone(name, number, status, chunks, rest[_DONE.size :])
-
-
-def _need(condition: bool, name: str, body: bytes) -> None:
-    if not condition:
-        raise WireError(f"{name} of {len(body)} bytes does not fit its layout")
+    digest = reader.take(DIGEST_BYTES if status is Status.ANSWERED else 0)
+    reader.end()
+    return SyncDone(name, number, status, chunks, digest)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from barrel_p2p.core.hlc import WALL_MS_MAX
-from barrel_p2p.core.names import NODE_NAME_BYTES_MAX, wire_name
 from barrel_p2p.errors import WireError
+from barrel_p2p.wire.fields import Reader, short
 from barrel_p2p.wire.kinds import Kind
 
 __all__ = [
@@ -41,7 +41,6 @@ LEASES_PER_FRAME_MAX: Final = 1_024
 SEQ_MAX: Final = (1 << 48) - 1
 """A lease's number. One every millisecond would take 8,900 years to get there."""
 
-_CREATION_MAX: Final = (1 << 32) - 1
 _HEAD: Final = struct.Struct(">QH")
 _FACT: Final = struct.Struct(">IQ")
 _LEASE: Final = struct.Struct(">IQI")
@@ -113,12 +112,12 @@ def encode(message: MemberMessage) -> tuple[int, bytes]:
     if type(message) is Leases:
         parts = [_HEAD.pack(message.wall_ms, len(message.leases))]
         for node, creation, seq, age_ms in message.leases:
-            parts.append(_named(node))
+            parts.append(short(node))
             parts.append(_LEASE.pack(creation, seq, age_ms))
         return Kind.LEASES, b"".join(parts)
-    fact = _named(message.node) + _FACT.pack(message.creation, message.seq)
+    fact = short(message.node) + _FACT.pack(message.creation, message.seq)
     if type(message) is Suspect:
-        return Kind.SUSPECT, fact + _named(message.by) + bytes((message.lapsed,))
+        return Kind.SUSPECT, fact + short(message.by) + bytes((message.lapsed,))
     return (Kind.ALIVE if type(message) is Alive else Kind.LEAVE), fact
 
 
@@ -132,36 +131,25 @@ def decode(kind: int, body: bytes) -> MemberMessage:
     Raises:
         WireError: It is none, or a field is out of range.
     """
-    if kind == Kind.LEASES:
-        return _decode_leases(body)
-    node, at = _name(body, 0)
-    if len(body) < at + _FACT.size:
-        raise _misfit(kind, body)
-    creation, seq = _FACT.unpack_from(body, at)
-    _check(node, creation, seq)
-    at += _FACT.size
-    message: MemberMessage
-    if kind == Kind.SUSPECT:
-        by, at = _name(body, at)
-        if at >= len(body) or body[at] > 1:
-            raise _misfit(kind, body)
-        message = Suspect(node, creation, seq, by, body[at] == 1)
-        at += 1
-    elif kind == Kind.ALIVE:
-        message = Alive(node, creation, seq)
-    elif kind == Kind.LEAVE:
-        message = Leave(node, creation, seq)
-    else:
+    if kind not in MEMBER_KINDS:
         raise WireError(f"kind {kind} says nothing of members")
-    if at != len(body):
-        raise _misfit(kind, body)
+    reader = Reader(body, Kind(kind).name)
+    message = _leases(reader) if kind == Kind.LEASES else _fact(kind, reader)
+    reader.end()
     return message
 
 
-def _decode_leases(body: bytes) -> Leases:
-    if len(body) < _HEAD.size:
-        raise _misfit(Kind.LEASES, body)
-    wall_ms, count = _HEAD.unpack_from(body)
+def _fact(kind: int, reader: Reader) -> Suspect | Alive | Leave:
+    node = reader.node()
+    creation, seq = reader.unpack(_FACT)
+    _check(node, creation, seq)
+    if kind == Kind.SUSPECT:
+        return Suspect(node, creation, seq, reader.node(), reader.byte(at_most=1) == 1)
+    return (Alive if kind == Kind.ALIVE else Leave)(node, creation, seq)
+
+
+def _leases(reader: Reader) -> Leases:
+    wall_ms, count = reader.unpack(_HEAD)
     if wall_ms > WALL_MS_MAX:
         raise WireError(f"LEASES with a wall clock of {wall_ms} ms, past the year 9999")
     if count > LEASES_PER_FRAME_MAX:
@@ -169,34 +157,13 @@ def _decode_leases(body: bytes) -> Leases:
             f"{count} leases in a frame exceed LEASES_PER_FRAME_MAX="
             f"{LEASES_PER_FRAME_MAX}"
         )
-    at = _HEAD.size
     leases = []
     for _ in range(count):
-        node, at = _name(body, at)
-        if len(body) < at + _LEASE.size:
-            raise _misfit(Kind.LEASES, body)
-        creation, seq, age_ms = _LEASE.unpack_from(body, at)
-        at += _LEASE.size
+        node = reader.node()
+        creation, seq, age_ms = reader.unpack(_LEASE)
         _check(node, creation, seq)
         leases.append((node, creation, seq, age_ms))
-    if at != len(body):
-        raise _misfit(Kind.LEASES, body)
     return Leases(wall_ms, tuple(leases))
-
-
-def _named(node: str) -> bytes:
-    name = node.encode("ascii")
-    assert len(name) <= NODE_NAME_BYTES_MAX
-    return bytes((len(name),)) + name
-
-
-def _name(body: bytes, at: int) -> tuple[str, int]:
-    if at >= len(body):
-        raise WireError(f"{len(body)} bytes about members end before a name")
-    end = at + 1 + body[at]
-    if end > len(body):
-        raise WireError(f"{len(body)} bytes about members end within a name")
-    return wire_name(body[at + 1 : end]), end
 
 
 def _check(node: str, creation: int, seq: int) -> None:
@@ -204,7 +171,3 @@ def _check(node: str, creation: int, seq: int) -> None:
         raise WireError(f"creation 0 of {node}: lives count from 1")
     if seq > SEQ_MAX:
         raise WireError(f"lease {seq} of {node} exceeds SEQ_MAX={SEQ_MAX}")
-
-
-def _misfit(kind: int, body: bytes) -> WireError:
-    return WireError(f"{Kind(kind).name} of {len(body)} bytes does not fit its layout")

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, final
 
-from barrel_p2p.core.names import NODE_NAME_BYTES_MAX, wire_name
+from barrel_p2p.core.names import wire_name
 from barrel_p2p.core.terms import Pid, check_node_name
 from barrel_p2p.errors import InvalidValue, NotEncodable, WireError
 from barrel_p2p.membership.messages import is_wire_host
 from barrel_p2p.services.registry_inputs import META_BYTES_MAX
 from barrel_p2p.wire import terms
+from barrel_p2p.wire.fields import Reader, short
 from barrel_p2p.wire.kinds import Kind
 from barrel_p2p.wire.limits import KEY_TERM_BYTES_MAX
 from barrel_p2p.wire.terms import key_bytes
@@ -177,14 +178,14 @@ def encode(message: RouterMessage) -> tuple[int, bytes]:
         assert len(message.visited) <= VISITED_MAX
         parts = [
             _REQUEST.pack(message.id, message.ttl, message.left_ms, sort),
-            _named(message.origin),
+            short(message.origin),
             bytes((len(message.visited),)),
-            *map(_named, message.visited),
+            *map(short, message.visited),
             target.key if type(target) is ServiceTarget else target.node.encode(),
         ]
         return Kind.ROUTE_REQUEST, b"".join(parts)
     head = _REPLY.pack(message.id, message.ttl, message.status)
-    return Kind.ROUTE_REPLY, head + _named(message.origin) + _tail(message.found)
+    return Kind.ROUTE_REPLY, head + short(message.origin) + _tail(message.found)
 
 
 def decode(kind: int, body: bytes) -> RouterMessage:
@@ -205,21 +206,13 @@ def decode(kind: int, body: bytes) -> RouterMessage:
 
 
 def _decode_request(body: bytes) -> RouteRequest:
-    if len(body) < _REQUEST.size:
-        raise _misfit("ROUTE_REQUEST", body)
-    number, ttl, left_ms, sort = _REQUEST.unpack_from(body)
-    origin, at = _name(body, _REQUEST.size)
-    if at >= len(body):
-        raise _misfit("ROUTE_REQUEST", body)
-    count = body[at]
+    reader = Reader(body, "ROUTE_REQUEST")
+    number, ttl, left_ms, sort = reader.unpack(_REQUEST)
+    origin, count = reader.node(), reader.byte()
     if count > VISITED_MAX:
         raise WireError(f"{count} visited nodes exceed VISITED_MAX={VISITED_MAX}")
-    at += 1
-    visited = []
-    for _ in range(count):
-        name, at = _name(body, at)
-        visited.append(name)
-    rest = body[at:]
+    visited = tuple([reader.node() for _ in range(count)])
+    rest = reader.rest()
     target: Target
     if sort == _SERVICE:
         target = _service(rest)
@@ -227,7 +220,7 @@ def _decode_request(body: bytes) -> RouteRequest:
         target = NodeTarget(wire_name(rest))
     else:
         raise WireError(f"ROUTE_REQUEST for something of sort {sort}")
-    return RouteRequest(origin, number, ttl, left_ms, target, tuple(visited))
+    return RouteRequest(origin, number, ttl, left_ms, target, visited)
 
 
 def _service(data: bytes) -> ServiceTarget:
@@ -242,20 +235,17 @@ def _service(data: bytes) -> ServiceTarget:
 
 
 def _decode_reply(body: bytes) -> RouteReply:
-    if len(body) < _REPLY.size:
-        raise _misfit("ROUTE_REPLY", body)
-    number, ttl, status = _REPLY.unpack_from(body)
-    origin, at = _name(body, _REPLY.size)
-    rest = body[at:]
+    reader = Reader(body, "ROUTE_REPLY")
+    number, ttl, status = reader.unpack(_REPLY)
+    origin = reader.node()
     if status > max(Status):
         raise WireError(f"ROUTE_REPLY with status {status}")
     found: FoundService | FoundNode | None = None
     if status == Status.SERVICE:
-        found = _found_service(rest)
+        found = _found_service(reader.rest())
     elif status == Status.NODE:
-        found = _found_node(rest)
-    elif rest:
-        raise _misfit("ROUTE_REPLY", body)
+        found = _found_node(reader.rest())
+    reader.end()
     return RouteReply(origin, number, ttl, Status(status), found)
 
 
@@ -292,22 +282,3 @@ def _tail(found: FoundService | FoundNode | None) -> bytes:
     if type(found) is FoundService:
         return terms.encode((found.node, found.pid, dict(found.meta)))
     return _PORT.pack(found.port) + found.host.encode("ascii")
-
-
-def _named(node: str) -> bytes:
-    name = node.encode("ascii")
-    assert len(name) <= NODE_NAME_BYTES_MAX
-    return bytes((len(name),)) + name
-
-
-def _name(body: bytes, at: int) -> tuple[str, int]:
-    if at >= len(body):
-        raise WireError(f"{len(body)} bytes about a route end before a name")
-    end = at + 1 + body[at]
-    if end > len(body):
-        raise WireError(f"{len(body)} bytes about a route end within a name")
-    return wire_name(body[at + 1 : end]), end
-
-
-def _misfit(what: str, body: bytes) -> WireError:
-    return WireError(f"{what} of {len(body)} bytes does not fit its layout")
