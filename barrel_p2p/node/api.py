@@ -10,9 +10,9 @@ from barrel_p2p.core.members import (
     MemberUp,
 )
 from barrel_p2p.core.peers import Joined, Left, NodeDown, NodeUp, PeerDown, PeerUp
-from barrel_p2p.node.cluster import Broadcasted
 from barrel_p2p.node.node import Node, NodeStats
 from barrel_p2p.node.run import current_node, run, self_pid
+from barrel_p2p.node.topics import Broadcasted
 from barrel_p2p.replica.callbacks import Replica
 from barrel_p2p.replica.driver import ReplicaHandle
 from barrel_p2p.replica.store import ReplicatedStore

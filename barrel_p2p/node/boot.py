@@ -41,6 +41,7 @@ from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime import rpc
@@ -149,12 +150,15 @@ async def messages(parts: Parts) -> AsyncIterator[None]:
     switch.on_slow = _slow_warning(parts)
     parts.processes = Processes(switch, node=parts.node)
     parts.events = Subscriptions(switch)
+    parts.topics = Topics(
+        parts.processes, lambda topic, hear: parts.broadcast.subscribe(topic, hear)
+    )
     parts.endpoint.pump.set_after_dispatch(switch.resume)
     try:
         yield
     finally:
-        for told in (parts.events, *parts.topics.values()):
-            told.close()
+        parts.events.close()
+        parts.topics.close()
         switch.close()
 
 

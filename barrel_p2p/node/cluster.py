@@ -4,44 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
-from barrel_p2p.broadcast.messages import Delivery
-from barrel_p2p.core.events import Event
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import Conflict
 from barrel_p2p.node.run import self_pid
 from barrel_p2p.runtime.event_stream import EventStream
-from barrel_p2p.runtime.subscriptions import Subscriptions
-from barrel_p2p.runtime.typed import lower, read
+from barrel_p2p.runtime.typed import lower
 from barrel_p2p.wire.terms import encode
 
 if TYPE_CHECKING:
     from barrel_p2p.core.names import Address, HasAddress, NodeReference
     from barrel_p2p.node.parts import Parts
+    from barrel_p2p.node.topics import Broadcasted
     from barrel_p2p.replica.callbacks import Replica
     from barrel_p2p.replica.driver import ReplicaHandle
 
-__all__ = ["Broadcasted", "ClusterNode"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Broadcasted(Event):
-    """A broadcast has reached this node.
-
-    Args:
-        topic: Whom it is for.
-        payload: What was broadcast.
-        message_id: The same on every node.
-        own: Whether it began here.
-    """
-
-    topic: str
-    payload: Any
-    message_id: bytes
-    own: bool
+__all__ = ["ClusterNode"]
 
 
 class ClusterNode(ABC):
@@ -177,7 +156,7 @@ class ClusterNode(ABC):
         self, topic: str, *, maxsize: int = 1_024
     ) -> EventStream[Broadcasted]:
         """The broadcasts of a topic, from now on; this node's own, too."""
-        return self._topic(topic).stream(maxsize)
+        return self._overlay().topics.stream(topic, maxsize)
 
     async def subscribe_broadcasts(self, topic: str, pid: Pid | None = None) -> None:
         """Send the broadcasts of a topic to a process, as ``Broadcasted``.
@@ -186,13 +165,11 @@ class ClusterNode(ABC):
             InvalidValue: ``pid`` is of another node.
             NoProc: There is no such process.
         """
-        self._topic(topic).add(pid or self_pid())
+        self._overlay().topics.add(topic, pid or self_pid())
 
     async def unsubscribe_broadcasts(self, topic: str, pid: Pid | None = None) -> None:
         """Send them no more. Idempotent."""
-        found = self._running().topics.get(topic)
-        if found is not None:
-            found.remove(pid or self_pid())
+        self._running().topics.remove(topic, pid or self_pid())
 
     def broadcast_stats(self) -> dict[str, int]:
         """What the broadcast tree looks like and what it did, by documented names."""
@@ -238,22 +215,3 @@ class ClusterNode(ABC):
                 hint="start the node without hidden=True",
             )
         return parts
-
-    def _topic(self, topic: str) -> Subscriptions:
-        parts = self._overlay()
-        found = parts.topics.get(topic)
-        if found is None:
-            found = parts.topics[topic] = Subscriptions(parts.switch)
-            subscribers = found
-
-            def hear(delivery: Delivery) -> None:
-                if len(subscribers):
-                    payload = read(delivery.payload, self.name)
-                    subscribers.tell(
-                        Broadcasted(
-                            delivery.topic, payload, delivery.message_id, delivery.own
-                        )
-                    )
-
-            parts.broadcast.subscribe(topic, hear)
-        return found

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from xxhash import xxh3_64_intdigest
@@ -26,6 +26,7 @@ from barrel_p2p.core.rng import Rng, SeededRng
 from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.membership.driver import Membership
 from barrel_p2p.node.data_dir import DataDir
+from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.replica.driver import Replicas
 from barrel_p2p.runtime.processes import Processes
@@ -76,6 +77,7 @@ class Parts:
     switch: Switch = None  # type: ignore[assignment]
     processes: Processes = None  # type: ignore[assignment]
     events: Subscriptions = None  # type: ignore[assignment]
+    topics: Topics = None  # type: ignore[assignment]
     chain: Chain = None  # type: ignore[assignment]
     channels: Channels = None  # type: ignore[assignment]
     membership: Membership = None  # type: ignore[assignment]
@@ -87,8 +89,6 @@ class Parts:
     router: Router = None  # type: ignore[assignment]
     proxies: Proxies = None  # type: ignore[assignment]
     names: Names = None  # type: ignore[assignment]
-
-    topics: dict[str, Subscriptions] = field(default_factory=dict)
 
     def rng(self, room: str) -> Rng:
         """Chance for one room: the same for a seed, as no other's as can be without."""

@@ -58,6 +58,7 @@ class Processes:
         self._numbers = itertools.count(1)
         self._live: dict[int, Process] = {}
         self._keys_of: dict[int, set[bytes]] = {}  # so that an end need not search
+        self._listeners: list[Callable[[int], None]] = []
         self._stopping = False
 
     def __len__(self) -> int:
@@ -143,6 +144,13 @@ class Processes:
             with suppress(ValueError):  # The block is left in another task.
                 ORIGIN.reset(token)
             self._ended(process, reason)
+
+    def listen(self, listener: Callable[[int], None]) -> None:
+        """Call ``listener`` with the number of each process that ends, once it has.
+
+        For rooms that keep something for a process. What listens here raises nothing.
+        """
+        self._listeners.append(listener)
 
     def monitor(self, process: Process, target: Pid | At) -> Ref:
         """See ``Process.monitor``."""
@@ -348,6 +356,8 @@ class Processes:
         self._timers.ended(box.id)
         self.switch.close_box(box, "noproc", f"process {box.id} has ended")
         self.ties.ended(box.id, reason)
+        for listener in self._listeners:
+            listener(box.id)
 
 
 def _error_reason(error: Exception) -> tuple[str, str, str]:

@@ -33,10 +33,14 @@ class Subscriptions:
 
     Args:
         switch: Finds the mailboxes of this node's processes.
+        on_empty: Called whenever the last subscriber has gone.
     """
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(
+        self, switch: Switch, *, on_empty: Callable[[], None] | None = None
+    ) -> None:
         self._switch = switch
+        self._on_empty = on_empty
         self._processes: dict[int, Filter] = {}
         self._missed: dict[int, int] = {}
         self._streams: dict[EventStream[Any], Filter] = {}
@@ -73,8 +77,7 @@ class Subscriptions:
 
     def remove(self, pid: Pid) -> None:
         """Tell ``pid`` no more. Idempotent."""
-        self._processes.pop(pid.id, None)
-        self._missed.pop(pid.id, None)
+        self._remove(pid.id)
 
     def stream(self, maxsize: int, wanted: Filter = everything) -> EventStream[Any]:
         """A stream of the events from now on.
@@ -99,14 +102,13 @@ class Subscriptions:
         """End the streams, and forget the processes. Idempotent."""
         for stream in list(self._streams):
             stream.close()
-        self._processes.clear()
-        self._missed.clear()
+        for process in list(self._processes):
+            self._remove(process)
 
     def _tell_process(self, process: int, event: object) -> None:
         box = self._switch.box_of(process)
         if box is None:
-            del self._processes[process]
-            self._missed.pop(process, None)
+            self._remove(process)
             return
         missed = self._missed.get(process, 0)
         if box.full:
@@ -120,11 +122,20 @@ class Subscriptions:
     def _forget_ended(self) -> None:
         for process in list(self._processes):
             if self._switch.box_of(process) is None:
-                del self._processes[process]
-                self._missed.pop(process, None)
+                self._remove(process)
+
+    def _remove(self, process: int) -> None:
+        self._missed.pop(process, None)
+        if self._processes.pop(process, None) is not None:
+            self._look_empty()
 
     def _forget(self, stream: EventStream[Any]) -> None:
-        self._streams.pop(stream, None)
+        if self._streams.pop(stream, None) is not None:
+            self._look_empty()
+
+    def _look_empty(self) -> None:
+        if self._on_empty is not None and not len(self):
+            self._on_empty()
 
 
 def _wants(wanted: Filter, event: object) -> bool:

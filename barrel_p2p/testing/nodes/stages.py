@@ -22,6 +22,7 @@ from barrel_p2p.node.boot import processes
 from barrel_p2p.node.node import Node
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.runtime.calls import fault_of
 from barrel_p2p.runtime.processes import Processes
@@ -130,11 +131,14 @@ async def messages(parts: Parts) -> AsyncIterator[None]:
     switch.lift = lift
     parts.processes = Processes(switch, node=parts.node)
     parts.events = Subscriptions(switch)
+    parts.topics = Topics(
+        parts.processes, lambda topic, hear: parts.broadcast.subscribe(topic, hear)
+    )
     try:
         yield
     finally:
-        for told in (parts.events, *parts.topics.values()):
-            told.close()
+        parts.events.close()
+        parts.topics.close()
         switch.close()
 
 
