@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter
 
 from barrel_p2p.cli.exit_codes import ExitCode
+from barrel_p2p.cli.interruptible import interruptible, say_interrupted
 from barrel_p2p.cli.options import Flag, Json
 from barrel_p2p.cli.output import printable
 from barrel_p2p.cli.refusals import Refused
@@ -70,10 +69,9 @@ def demo(
     began_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bp-demo-") as directory, told:
         place = Path(directory).absolute()
-        interrupted = run(_interruptible(_shown(place, told, outcome)))
+        interrupted = run(interruptible(_shown(place, told, outcome)))
     if interrupted:
-        print("\ndemo: interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+        return say_interrupted("demo")
     for line in outcome.log:
         print(printable(line), file=sys.stderr)
     seconds = round(time.perf_counter() - began_s, 2)
@@ -87,19 +85,6 @@ class _Outcome:
 
     passed: bool = False
     log: tuple[str, ...] = ()
-
-
-async def _interruptible(work: Awaitable[None]) -> bool:
-    """Do ``work`` unless a signal comes first; whether one did."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        return True
-    return False
 
 
 async def _shown(directory: Path, told: View, outcome: _Outcome) -> None:

@@ -11,7 +11,6 @@ import json as json_text
 import os
 import secrets
 import shlex
-import signal
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from typing import IO, Any, Final
 
 from barrel_p2p.auth.trust import fingerprint
 from barrel_p2p.cli.exit_codes import ExitCode
+from barrel_p2p.cli.interruptible import interruptible, say_interrupted
 from barrel_p2p.cli.local_node import ControlClient
 from barrel_p2p.cli.output import printable
 from barrel_p2p.cli.tour_server import COUNTER, Counter
@@ -104,7 +104,7 @@ def tour(calls: int, *, as_json: bool) -> int:
     began_s = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="barrel-p2p-demo-") as directory:
         shown = _Tour(Path(directory), calls, None if as_json else sys.stdout)
-        interrupted = run(_interruptible(_whole(shown)))
+        interrupted = run(interruptible(_whole(shown)))
     passed = not interrupted and bool(shown.steps) and shown.steps[-1]["ok"]
     seconds = time.perf_counter() - began_s
     if as_json:
@@ -113,22 +113,8 @@ def tour(calls: int, *, as_json: bool) -> int:
     elif passed:
         print(f"\nEvery step passed. {seconds:.1f} s. Next: docs/tutorials.")
     if interrupted:
-        print("\ndemo: interrupted", file=sys.stderr)
-        return ExitCode.INTERRUPTED
+        return say_interrupted("demo")
     return ExitCode.OK if passed else ExitCode.FAILED
-
-
-async def _interruptible(work: Awaitable[None]) -> bool:
-    """Do ``work`` unless a signal comes first; whether one did."""
-    loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        return True
-    return False
 
 
 async def _whole(tour: _Tour) -> None:
