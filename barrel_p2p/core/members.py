@@ -44,9 +44,10 @@ class MemberSuspected(Event):
 class MemberDead(Event):
     """``node`` is no member any more.
 
-    ``reason``: ``left``, it said so; ``unreachable``, it was suspected and nobody could
-    say otherwise; ``expired``, nothing was heard of it for ``member_ttl_ms``;
-    ``restarted``, a later life of it is here; ``revoked``, this node refuses it.
+    ``reason``: ``left``, it said so, or this node has left its cluster;
+    ``unreachable``, it was suspected and nobody could say otherwise; ``expired``,
+    nothing was heard of it for ``member_ttl_ms``; ``restarted``, a later life of it is
+    here; ``revoked``, this node refuses it.
     """
 
     node: str

@@ -55,10 +55,17 @@ class ClusterNode(ABC):
         Guarantee:
             When it returns, this node has a peer and is one.
         """
-        await self._overlay().membership.join(contact_node, timeout=timeout)
+        parts = self._overlay()
+        parts.members.come_back()
+        await parts.membership.join(contact_node, timeout=timeout)
 
     async def leave(self) -> None:
-        """Leave the cluster, and stay out until the next ``join``. Channels stay."""
+        """Leave the cluster, and stay out until the next ``join``. Channels stay.
+
+        Guarantee:
+            When it returns, this node is the only member that it knows, it finds no
+            services but its own, and the others are being told that it is dead.
+        """
         parts = self._overlay()
         parts.members.leave()
         await parts.membership.leave()

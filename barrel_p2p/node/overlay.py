@@ -46,7 +46,7 @@ async def overlay(parts: Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        parts.members.leave()
+        parts.members.leave(alone=False)
         await parts.membership.leave(forget=False)
         for one in forget:
             one()

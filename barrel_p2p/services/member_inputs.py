@@ -15,6 +15,7 @@ __all__ = [
     "Allow",
     "ChannelUp",
     "ClockAhead",
+    "ComeBack",
     "GoAway",
     "LeaseSettings",
     "MemberStats",
@@ -44,7 +45,19 @@ class Start:
 @final
 @dataclass(frozen=True, slots=True)
 class GoAway:
-    """Say LEAVE. A new peer later means that this node has joined again."""
+    """Say LEAVE. ``ComeBack``, or a new peer, means that this node joins again.
+
+    ``alone``: From now on it is the only member that it knows. False is for a node that
+    stops, to which nothing has happened yet that its rooms should be told of.
+    """
+
+    alone: bool = True
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ComeBack:
+    """Believe others again. The peer that comes next can be late behind its leases."""
 
 
 @final

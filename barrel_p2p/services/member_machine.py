@@ -37,6 +37,7 @@ from barrel_p2p.services.member_inputs import (
     Allow,
     ChannelUp,
     ClockAhead,
+    ComeBack,
     GoAway,
     LeaseSettings,
     MemberStats,
@@ -142,6 +143,7 @@ class MemberMachine:
             DialFailed: self._on_dial_failed,
             Start: self._on_start,
             GoAway: self._on_go_away,
+            ComeBack: self._on_come_back,
             Refuse: self._on_refuse,
             Allow: self._on_allow,
         }
@@ -219,6 +221,7 @@ class MemberMachine:
         elif (
             creation == member.creation
             and member.state in (State.SUSPECT, State.DEAD)
+            and not self._left
             # Whoever left, or said nothing, has to speak for itself.
             and member.reason == "unreachable"
         ):
@@ -260,6 +263,13 @@ class MemberMachine:
             self._out.append(CancelTimer(("check", node)))
         self._checks.clear()
         self._flood(Leave(self.node, self.creation, self.seq))
+        if event.alone:
+            self._news.clear()
+            self._grown.clear()
+            self._table.part(now_ms)
+
+    def _on_come_back(self, event: ComeBack, now_ms: int) -> None:
+        self._left = False
 
     def _on_refuse(self, event: Refuse, now_ms: int) -> None:
         node = event.node
@@ -315,6 +325,8 @@ class MemberMachine:
         self._messages[type(event.message)](event.peer, event.message, now_ms)
 
     def _on_leases(self, peer: str, message: Leases, now_ms: int) -> None:
+        if self._left:
+            return  # Sent before the peer had heard that we left.
         ahead_ms = message.wall_ms - self._wall.wall_ms()
         skewed = ahead_ms > self.settings.skew_ms
         if skewed:
@@ -373,8 +385,10 @@ class MemberMachine:
             if self.seq > before:
                 self._flood(message, but=peer)
             return
-        if node not in self._members or (node == peer and peer in self._ahead):
+        if self._left or node not in self._members:
             return  # Only LEASES makes members: it tells the peer's clock.
+        if node == peer and peer in self._ahead:
+            return
         if self._grow(node, creation, seq, 0, peer, now_ms):
             self._news.pop(node, None)
             self._grown.pop(node, None)

@@ -138,6 +138,14 @@ class MemberTable:
         self._set_deadline(member, now_ms + self._settings.ttl_ms, now_ms)
         self.out.append(Publish(MemberDead(node, member.creation, reason)))
 
+    def part(self, now_ms: int) -> None:
+        """Hold all members for dead: this node is of another cluster now."""
+        for node, member in list(self.members.items()):
+            if member.state <= State.SUSPECT:
+                # When it is back in theirs, the number that it knows will be news.
+                member.seq = max(member.seq - 1, 0)
+                self.dead(node, member, "left", now_ms)
+
     def remember(self, node: str, member: Member, now_ms: int) -> None:
         """Keep a life that is over, against late echoes."""
         member.state = State.GONE

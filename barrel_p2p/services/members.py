@@ -21,6 +21,7 @@ from barrel_p2p.services.member_inputs import (
     Allow,
     ChannelUp,
     ClockAhead,
+    ComeBack,
     GoAway,
     LeaseSettings,
     MemberStats,
@@ -105,12 +106,18 @@ class Members:
         """Stop. Tells nobody; ``leave`` does. Idempotent."""
         await self._runner.close()
 
-    def leave(self) -> None:
+    def leave(self, *, alone: bool = True) -> None:
         """Tell all peers that this node leaves, so that they need not wait.
 
-        A peer that comes up later means that it has joined again.
+        Args:
+            alone: It goes on as the only member that it knows, and all others are dead
+                to it, until ``come_back``. False is for a node that stops.
         """
-        self._runner.feed(GoAway())
+        self._runner.feed(GoAway(alone))
+
+    def come_back(self) -> None:
+        """Believe what others say again, because this node is about to join."""
+        self._runner.feed(ComeBack())
 
     def refuse(self, node: str) -> None:
         """Hold ``node`` for dead, whatever it or others say. For a revoked key."""

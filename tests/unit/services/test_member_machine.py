@@ -17,6 +17,7 @@ from barrel_p2p.services.member_inputs import (
     Allow,
     ChannelUp,
     ClockAhead,
+    ComeBack,
     GoAway,
     LeaseSettings,
     Refuse,
@@ -369,11 +370,52 @@ def test_leaving_says_so_and_joining_again_takes_it_back(bench: Bench) -> None:
     bench.meet("a@h", "b@h")
     seq = bench.machine.seq + 1
     leave = Leave("me@h", 5, seq)
-    assert bench.tell(GoAway()) == [Send("a@h", leave), Send("b@h", leave)]
+    effects = bench.tell(GoAway())
+    assert effects[:2] == [Send("a@h", leave), Send("b@h", leave)]
     assert bench.hear("a@h", Suspect("me@h", 5, seq, "a@h", False)) == []
     assert bench.tell(NodeDown("b@h", "unreachable")) == []
     [(_, told)] = sent(bench.tell(PeerUp("a@h")), Leases)
     assert told.leases[0] == ("me@h", 5, seq + 1, 0)
+
+
+def test_whoever_has_left_is_the_only_member_it_knows(bench: Bench) -> None:
+    bench.meet("a@h", "b@h")
+    bench.hear("a@h", Suspect("b@h", 1, 1, "a@h", True))
+    assert bench.machine.suspects() == ["b@h"]
+    effects = bench.tell(GoAway())
+    assert published(effects) == [
+        MemberDead("a@h", 1, "left"),
+        MemberDead("b@h", 1, "left"),
+    ]
+    assert bench.machine.members() == ["me@h"]
+    # What was under way brings nobody back.
+    late = Leases(WALL, (("a@h", 1, 9, 0), ("c@h", 1, 1, 0)))
+    assert bench.hear("a@h", late) == []
+    assert bench.hear("a@h", Alive("b@h", 1, 9)) == []
+    assert published(bench.tell(ChannelUp("b@h", 1))) == []
+    assert bench.machine.members() == ["me@h"]
+
+
+@pytest.mark.parametrize("begin", [ComeBack(), PeerUp("a@h")])
+def test_the_same_leases_bring_all_back_after_joining_again(
+    bench: Bench, begin: object
+) -> None:
+    bench.meet("a@h", "b@h")
+    seqs = {name: bench.machine._members[name].seq for name in ("a@h", "b@h")}
+    bench.tell(GoAway())
+    bench.tell(begin)
+    told = Leases(WALL, tuple((name, 1, seq, 0) for name, seq in seqs.items()))
+    assert published(bench.hear("a@h", told)) == [
+        MemberUp("a@h", 1),
+        MemberUp("b@h", 1),
+    ]
+    assert bench.machine.members() == ["a@h", "b@h", "me@h"]
+
+
+def test_a_node_that_stops_holds_nobody_for_dead(bench: Bench) -> None:
+    bench.meet("a@h", "b@h")
+    assert published(bench.tell(GoAway(alone=False))) == []
+    assert bench.machine.members() == ["a@h", "b@h", "me@h"]
 
 
 def test_an_echo_of_our_leave_is_refuted_once_we_are_back(bench: Bench) -> None:
