@@ -39,6 +39,7 @@ from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.processes import Processes, ProcessFunction
 from barrel_p2p.runtime.server import GenServer
 from barrel_p2p.runtime.switch import Origin
+from barrel_p2p.services.follower import Follower
 
 __all__ = ["Node", "NodeRef", "NodeStats"]
 
@@ -430,16 +431,28 @@ class Node(ClusterNode, ServiceNode):
         Args:
             kind: The server's class; its ``@call`` and ``@cast`` methods are there.
             to: A pid, ``At(name, node)``, a name on this node, or else that of a
-                service: then it is waited for, and the proxy is for the one found.
+                service, which is waited for.
             timeout: Seconds that each call may take, and waiting for a service. None:
                 calls wait for ever, and a service is looked for once.
 
         Raises:
             ServiceNotFound: Nobody has the name on this node, or registers it in time.
             NoProc: Nobody has it on this node, which is hidden.
+
+        Guarantee:
+            A proxy for a service keeps to one instance while that is there. A request
+            for one that has ended, or cannot be reached, fails; the next one goes to
+            another instance, and waits for it if need be. Nothing is sent twice.
         """
-        if not (isinstance(to, Pid | At) or self.hidden) and self.whereis(to) is None:
-            to = await self.whereis_service(to, timeout=timeout)
+        if not (isinstance(to, Pid | At) or self.hidden):
+            parts = self._running()
+            to = follower = Follower(
+                to,
+                registry=parts.registry,
+                routes=parts.router,
+                processes=parts.processes,
+            )
+            await follower.begin(timeout)
         return proxy.proxy(self._origin(), kind, to, timeout=timeout)
 
     # ---- messages

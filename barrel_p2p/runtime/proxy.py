@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -13,9 +14,25 @@ from barrel_p2p.runtime.server import GenServer
 from barrel_p2p.runtime.switch import Origin, Switch
 from barrel_p2p.runtime.verbs import REQUEST_TAG, handlers_of
 
-__all__ = ["proxy"]
+__all__ = ["Target", "proxy"]
 
 _made: weakref.WeakKeyDictionary[type, type[_Proxy]] = weakref.WeakKeyDictionary()
+
+
+class Target(ABC):
+    """Whom a proxy is for, where that is found anew from request to request."""
+
+    @abstractmethod
+    def call(
+        self, me: Origin, request: object, timeout: float | None
+    ) -> Coroutine[Any, Any, Any]:
+        """Ask whoever it is now. Raises as ``Pid.call``, or that nobody is there."""
+
+    @abstractmethod
+    def cast(
+        self, me: Origin, request: object, timeout: float | None
+    ) -> Coroutine[Any, Any, None]:
+        """Tell whoever it is now; ``timeout`` is for finding them."""
 
 
 class _Proxy:
@@ -58,13 +75,14 @@ def proxy[S: GenServer](
     Args:
         me: Whose node sends. A process of it that uses the proxy sends in its own name.
         server: The class that runs there.
-        to: A pid, ``At(name, node)``, or a name on this node.
+        to: A pid, ``At(name, node)``, a name on this node, or a ``Target``.
         timeout: Seconds a call waits; None for ever.
 
     Raises:
         NoProc: ``to`` is a name on this node, and nobody has it.
     """
-    addresses.resolve(me.switch, to)
+    if not isinstance(to, Target):
+        addresses.resolve(me.switch, to)
     made = _made.get(server)
     if made is None:
         made = _made[server] = _class_for(server)
@@ -90,6 +108,8 @@ def _call_method(name: str) -> Callable[..., Any]:
         to = self._to
         if type(to) is Pid:
             return calls.call(me, to, request, self._timeout)
+        if isinstance(to, Target):
+            return to.call(me, request, self._timeout)
         return addresses.call(me, to, request, timeout=self._timeout)
 
     return method
@@ -98,6 +118,9 @@ def _call_method(name: str) -> Callable[..., Any]:
 def _cast_method(name: str) -> Callable[..., Any]:
     def method(self: _Proxy, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, None]:
         me = self._switch.origin_here()
-        return addresses.cast(me, self._to, (REQUEST_TAG, name, args, kwargs))
+        request, to = (REQUEST_TAG, name, args, kwargs), self._to
+        if isinstance(to, Target):
+            return to.cast(me, request, self._timeout)
+        return addresses.cast(me, to, request)
 
     return method

@@ -298,6 +298,13 @@ class _Proxy:
             self._sender.cancel()
             self._sender = self._process.create_task(self._send_queue())
 
+    def _avoid(self, pid: Pid) -> None:
+        """Nobody is at ``pid``, or there is no way; the registry may not know yet."""
+        if pid == self.target.pid:
+            others = [e for e in self._owner.lookup(self.name) if e.pid != pid]
+            if others:
+                self._change(others[0])
+
     def _watch(self) -> None:
         """Hear of its end, where the registry here cannot tell."""
         known = self._owner.lookup(self.name)
@@ -364,8 +371,11 @@ class _Proxy:
             call.fail(code, str(error), kind, error.remote_traceback)
         except PeerUnreachable as error:
             call.fail(PeerUnreachable.code, str(error))
+            self._avoid(pid)
         except BarrelError as error:
             call.fail(error.code, str(error))
+            if isinstance(error, NoProc):
+                self._avoid(pid)
 
     def _tell(self, message: object, *, cast: bool) -> None:
         self._counts.casts += 1

@@ -92,6 +92,9 @@ class Registry:
         hlc: Stamps what is written here.
         rng: Picks among instances.
         elsewhere: Asked by ``whereis_service`` for what is not known here.
+
+    Attributes:
+        changes: Events so far. While it stays, so does what can be found here.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class Registry:
         self._subscriptions = Subscriptions(processes.switch)
         self._waiting: dict[Slot, list[asyncio.Future[None]]] = {}
         self._complaints = Complaints(_log)
+        self.changes = 0
 
     # Its life.
 
@@ -233,12 +237,22 @@ class Registry:
         """The names of all services, in the order of their canonical bytes."""
         return self._machine.index.names()
 
-    def find(self, name: object) -> ServiceEntry | None:
-        """This node's instance of ``name``, else any; None if it knows of none."""
-        return self._machine.whereis(name)
+    def find(self, name: object, *, but: Pid | None = None) -> ServiceEntry | None:
+        """This node's instance of ``name``, else any; None if it knows of none.
+
+        Args:
+            name: A key term.
+            but: A process that is not wanted.
+        """
+        return self._machine.whereis(name, but=but)
 
     async def whereis_service(
-        self, name: object, *, retries: int = 0, timeout: float | None = None
+        self,
+        name: object,
+        *,
+        retries: int = 0,
+        timeout: float | None = None,
+        but: Pid | None = None,
     ) -> Pid:
         """A process of ``name``: this node's, else any instance, each as likely.
 
@@ -251,6 +265,7 @@ class Registry:
                 each retry; others are asked again after each.
             timeout: Seconds for all of it; without ``retries`` the service is waited
                 for so long.
+            but: A process that is not wanted, which the caller knows to have ended.
 
         Raises:
             ServiceNotFound: Nobody has registered it in time.
@@ -259,16 +274,18 @@ class Registry:
         """
         if retries < 0 or (timeout is not None and timeout < 0):
             raise InvalidValue(f"retries={retries}, timeout={timeout}: not negative")
-        entry = self._machine.whereis(name)
+        entry = self._machine.whereis(name, but=but)
         if entry is not None:
             return entry.pid
         loop = asyncio.get_running_loop()
         end = None if timeout is None else loop.time() + timeout
         for wait in _waits(retries, timeout):
             pid = await self._ask(name, end)
+            if pid == but:
+                pid = None  # Whoever told us has not heard yet.
             if pid is None and wait > 0:
                 left = wait if end is None else min(wait, end - loop.time())
-                pid = await self._await_service(name, left)
+                pid = await self._await_service(name, left, but)
             if pid is not None:
                 return pid
         raise ServiceNotFound(
@@ -371,6 +388,7 @@ class Registry:
             self._complaints.add("registry", error)
 
     def _publish(self, event: ServiceEvent) -> None:
+        self.changes += 1
         if type(event) is ServiceRegistered and self._waiting:
             for future in self._waiting.pop(slot_of(event.name), []):
                 if not future.done():
@@ -453,12 +471,14 @@ class Registry:
             return None
         return await self._elsewhere(name, timeout=left)
 
-    async def _await_service(self, name: object, seconds: float) -> Pid | None:
+    async def _await_service(
+        self, name: object, seconds: float, but: Pid | None
+    ) -> Pid | None:
         slot = slot_of(name)
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while True:
-            entry = self._machine.whereis(name)
+            entry = self._machine.whereis(name, but=but)
             if entry is not None:
                 return entry.pid
             left = end - loop.time()

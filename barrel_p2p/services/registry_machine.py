@@ -154,13 +154,20 @@ class RegistryMachine:
         found.sort(key=lambda entry: entry.node != self.node)
         return found
 
-    def whereis(self, name: object) -> ServiceEntry | None:
-        """This node's instance of ``name``, or any other; each is as likely."""
+    def whereis(self, name: object, *, but: Pid | None = None) -> ServiceEntry | None:
+        """This node's instance of ``name``, or any other; each is as likely.
+
+        Args:
+            name: A key term.
+            but: A process that is not wanted.
+        """
         slot = slot_of(name)
         own = self.index.get(self.node, slot)
-        if own is not None and own.shown:
+        if own is not None and own.shown and not _is(own, but):
             return own.entry
         shown = self.index.shown(slot)
+        if but is not None:
+            shown = [held for held in shown if not _is(held, but)]
         if not shown:
             return None
         return shown[self._rng.below(len(shown)) if len(shown) > 1 else 0].entry
@@ -488,6 +495,10 @@ class RegistryMachine:
             self.entries.gc_tombstones(max(cutoff_ms, 0))
             if self.entries.tombstones <= TOMBSTONES_MAX // 2:
                 return
+
+
+def _is(held: Held, pid: Pid | None) -> bool:
+    return pid is not None and held.entry is not None and held.entry.pid == pid
 
 
 def _checked_meta(name: object, meta: object) -> dict[Any, Any]:

@@ -232,6 +232,30 @@ async def test_a_proxy_changes_over_to_another_instance(tmp_path: Path) -> None:
         assert proxies_of(a).stats().retargeted == 1
 
 
+async def test_a_call_that_finds_nobody_sends_the_next_one_elsewhere(
+    tmp_path: Path,
+) -> None:
+    """The registry here has not heard, and hears nothing any more."""
+    async with far_nodes(tmp_path) as (a, b, c):
+        pids = {
+            node.name: await registered(node, NAME, node.spawn(answering, "it"), a)
+            for node in (b, c)
+        }
+        proxy = await within(a.ensure_proxy(NAME, C))
+        assert await within(proxy.call(1)) == ("it", 1, A)
+        handle = parts_of(a).registry._handle
+        assert handle is not None
+        handle.stop()
+        await pids[C].exit("kill")
+        await eventually(lambda: len(b.lookup(NAME)) == 1)
+        assert isinstance(await until_error(lambda: proxy.call(2)), NoProc)
+        assert len(a.lookup(NAME)) == 2
+        assert await within(proxy.call(3)) == ("it", 3, A)
+        target = proxies_of(a).target_of(NAME)
+        assert target is not None
+        assert target.pid == pids[B]
+
+
 async def test_a_proxy_follows_a_service_that_starts_anew(tmp_path: Path) -> None:
     async with far_nodes(tmp_path) as (a, b, c):
         first = await registered(b, NAME, b.spawn(answering, "old"), a)
