@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, final
 
 from barrel_p2p.broadcast.dedup import ID_BYTES
+from barrel_p2p.core.records import quickly_made
 from barrel_p2p.errors import InvalidValue, WireError
 from barrel_p2p.wire.fields import misfit
 from barrel_p2p.wire.kinds import Kind
@@ -61,6 +62,7 @@ _IHAVE: Final = struct.Struct(">BH")
 _GRAFT: Final = struct.Struct(">H")
 
 
+@quickly_made
 class Gossip(NamedTuple):
     """A broadcast, whole. A tuple, because two are made for each that passes through.
 
@@ -80,6 +82,7 @@ class Gossip(NamedTuple):
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class IHave:
     """I could send you these.
@@ -96,6 +99,7 @@ class IHave:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Graft:
     """Send me what you hear from now on, and these.
@@ -109,6 +113,7 @@ class Graft:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Prune:
     """Announce to me what you hear from now on, and do not send it."""
@@ -119,6 +124,7 @@ PRUNE: Final = Prune()
 type Message = Gossip | IHave | Graft | Prune
 
 
+@quickly_made
 class Delivery(NamedTuple):
     """A broadcast has reached this node.
 

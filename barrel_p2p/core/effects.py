@@ -11,6 +11,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol, final
 
+from barrel_p2p.core.records import quickly_made
+
 __all__ = [
     "CancelTimer",
     "Dial",
@@ -25,6 +27,7 @@ __all__ = [
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Send:
     """Send ``message``, one of the room's own, to ``to``.
@@ -37,6 +40,7 @@ class Send:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class SetTimer:
     """Tell ``TimerFired(key)`` in ``delay_ms``; replaces the timer of the same key."""
@@ -46,6 +50,7 @@ class SetTimer:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class CancelTimer:
     """Forget the timer of ``key``, if there is one."""
@@ -54,6 +59,7 @@ class CancelTimer:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Dial:
     """Open a channel to ``node``; told once as ``Dialled`` or ``DialFailed``.
@@ -70,6 +76,7 @@ class Dial:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class HangUp:
     """Close the channel to ``node``, whoever uses it."""
@@ -79,6 +86,7 @@ class HangUp:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Publish:
     """Tell the room's listeners, in order, before the next effect is performed."""
@@ -87,6 +95,7 @@ class Publish:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Persist:
     """Write ``value`` under ``key``; told as ``Persisted`` or ``PersistFailed``."""

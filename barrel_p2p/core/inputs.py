@@ -9,6 +9,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import final
 
+from barrel_p2p.core.records import quickly_made
+
 __all__ = [
     "DialFailed",
     "Dialled",
@@ -20,6 +22,7 @@ __all__ = [
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Received:
     """``message`` came from ``peer``, whose name the channel has proved."""
@@ -29,6 +32,7 @@ class Received:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TimerFired:
     """The timer of ``key`` has run out. It is gone."""
@@ -37,6 +41,7 @@ class TimerFired:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Dialled:
     """There is a channel to ``node``. ``NodeUp`` was told before, if it is new."""
@@ -46,6 +51,7 @@ class Dialled:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class DialFailed:
     """There is no channel to ``node``; ``reason`` is the error's code."""
@@ -56,6 +62,7 @@ class DialFailed:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Persisted:
     """What was ordered under ``key`` is on disk."""
@@ -64,6 +71,7 @@ class Persisted:
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PersistFailed:
     """What was ordered under ``key`` is not on disk."""

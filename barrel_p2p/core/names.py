@@ -23,6 +23,7 @@ import socket
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from barrel_p2p.core.records import quickly_made
 from barrel_p2p.core.terms import NODE_NAME_BYTES_MAX, check_node_name
 from barrel_p2p.errors import InvalidValue, WireError
 
@@ -96,6 +97,7 @@ def host_of(name: str) -> str:
     return name.partition("@")[2]
 
 
+@quickly_made
 class Address(NamedTuple):
     """Where a node listens. ``parse`` checks; the constructor takes what it is given.
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import final
 
 from barrel_p2p.core.events import Event
+from barrel_p2p.core.records import quickly_made
 
 __all__ = ["Joined", "Left", "NodeDown", "NodeUp", "PeerDown", "PeerUp"]
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class NodeUp(Event):
     """A channel to ``node`` was admitted; frames to it may be sent from now on."""
@@ -25,6 +27,7 @@ class NodeUp(Event):
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class NodeDown(Event):
     """The channel to ``node`` ended, and all that was in flight is lost.
@@ -37,6 +40,7 @@ class NodeDown(Event):
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PeerUp(Event):
     """``node`` has entered the active view, and this node its."""
@@ -45,6 +49,7 @@ class PeerUp(Event):
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class PeerDown(Event):
     """``node`` has left the active view.
@@ -58,12 +63,14 @@ class PeerDown(Event):
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Joined(Event):
     """This node has its first peer."""
 
 
 @final
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Left(Event):
     """This node has left its cluster, as it was told to."""

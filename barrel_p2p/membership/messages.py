@@ -23,6 +23,7 @@ from enum import IntEnum
 from typing import Final
 
 from barrel_p2p.core.names import HOST_CHARS_MAX, Address
+from barrel_p2p.core.records import quickly_made
 from barrel_p2p.errors import WireError
 from barrel_p2p.wire.fields import Reader, short
 from barrel_p2p.wire.kinds import Kind
@@ -77,6 +78,7 @@ class Verdict(IntEnum):
     """This node has left its cluster and takes no peers."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Join:
     """I want to be in your cluster.
@@ -92,6 +94,7 @@ class Join:
     place: Place
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ForwardJoin:
     """Somebody is new.
@@ -105,6 +108,7 @@ class ForwardJoin:
     newcomer: Address
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Neighbor:
     """Be my peer.
@@ -120,6 +124,7 @@ class Neighbor:
     place: Place
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class NeighborReply:
     """The answer to Neighbor, and to Join.
@@ -137,6 +142,7 @@ class NeighborReply:
     peers: tuple[Address, ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Disconnect:
     """You are not my peer any more. The channel stays.
@@ -148,6 +154,7 @@ class Disconnect:
     leaving: bool
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Shuffle:
     """Let us tell each other whom we know, whoever ends this walk and its origin.
@@ -165,6 +172,7 @@ class Shuffle:
     peers: tuple[Address, ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ShuffleReply:
     """Whom the end of the walk knows; goes back the way that the walk came.
