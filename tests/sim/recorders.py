@@ -7,7 +7,8 @@ from typing import cast
 
 from barrel_p2p.core.effects import Effect
 from barrel_p2p.testing.overlay.faults import Detection
-from barrel_p2p.testing.overlay.nodes import Codec, Room, SimNode
+from barrel_p2p.testing.overlay.nodes import Codec, SimNode
+from barrel_p2p.testing.overlay.rooms import Room
 from barrel_p2p.testing.overlay.world import World
 
 __all__ = ["Do", "Ping", "Recorder", "machine_of", "recorders"]

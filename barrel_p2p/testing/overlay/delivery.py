@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from barrel_p2p.core.inputs import Received
-from barrel_p2p.testing.overlay.links import UP, End
+from barrel_p2p.testing.overlay.rooms import UP, End, Receiver
 from barrel_p2p.testing.overlay.schedule import Call
 
 if TYPE_CHECKING:
@@ -30,16 +29,7 @@ def receiver(world: World, index: int) -> Call:
 
 
 def _plain(world: World, index: int) -> Call:
-    received = world.received
-
-    def deliver(end: End, message: object) -> None:
-        if end.state != UP:
-            end.node.world.links.not_up(end, deliver, message)  # type: ignore[arg-type]
-            return
-        received[message.__class__] += 1
-        end.feeds[index](Received(end.name, message))
-
-    return deliver  # type: ignore[return-value]
+    return Receiver(index, world.received, world.links.not_up)
 
 
 def _traced(world: World, index: int, plain: Call) -> Call:

@@ -20,69 +20,16 @@ import xxhash
 
 from barrel_p2p.testing.overlay.chance import SimRng
 from barrel_p2p.testing.overlay.faults import NO_FAULTS, Detection, Faults
+from barrel_p2p.testing.overlay.rooms import DOWN, HELD, End
 from barrel_p2p.testing.overlay.schedule import Call, Schedule
 
 if TYPE_CHECKING:
     from barrel_p2p.testing.overlay.nodes import SimNode
 
-__all__ = ["DOWN", "HELD", "UP", "End", "Links"]
-
-DOWN: Final = 0
-UP: Final = 1
-HELD: Final = 2
-"""Its node is paused: what arrives waits."""
+__all__ = ["Links"]
 
 _HANDSHAKE_TRIPS: Final = 4
 _REFUSAL_TRIPS: Final = 2
-
-
-@final
-class End:
-    """One end of a channel.
-
-    Attributes:
-        node: Whose end it is.
-        peer: The node at the other end.
-        name: Its name.
-        twin: The other end.
-        state: ``DOWN``, ``UP`` or ``HELD``.
-        latency_ms: How long a message takes to the other end.
-        last_ms: When the last message from here arrives there.
-        slow: Messages from here need more than the common case.
-        feeds: What takes a message to each room of the node.
-        cut_ms: Since when nothing passes from here to there; -1: it does.
-        kept: What was sent since then, to be repeated when the path is whole again.
-    """
-
-    __slots__ = (
-        "cut_ms",
-        "feeds",
-        "kept",
-        "last_ms",
-        "latency_ms",
-        "name",
-        "node",
-        "peer",
-        "slow",
-        "state",
-        "twin",
-    )
-
-    twin: End
-    node: SimNode
-    peer: SimNode
-
-    def __init__(self, node: SimNode, peer: SimNode, latency_ms: int) -> None:
-        self.node = node
-        self.peer = peer
-        self.name = peer.name
-        self.state = UP
-        self.latency_ms = latency_ms
-        self.last_ms = 0
-        self.slow = False
-        self.cut_ms = -1
-        self.kept: list[tuple[Call, object]] = []
-        self.feeds = tuple(room.feed for room in node.rooms)
 
 
 @final

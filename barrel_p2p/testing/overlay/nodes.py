@@ -1,46 +1,21 @@
-"""A simulated node: machines, their timers, and the effects performed for them.
-
-Does what ``runtime.runner.Runner`` does, on virtual time: one input at a time, effects
-in order, and what an effect brings back waits until the others are performed.
-"""
+"""A simulated node: its machines in their rooms, its channels, its dials, its disk."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, final
 
-from barrel_p2p.core.effects import (
-    CancelTimer,
-    Dial,
-    Effect,
-    HangUp,
-    Machine,
-    Persist,
-    Publish,
-    Send,
-    SetTimer,
-)
-from barrel_p2p.core.inputs import (
-    DialFailed,
-    Dialled,
-    Persisted,
-    TimerFired,
-)
+from barrel_p2p.core.effects import Dial
+from barrel_p2p.core.inputs import DialFailed, Dialled
 from barrel_p2p.core.peers import NodeDown, NodeUp
-from barrel_p2p.testing.overlay.links import UP, End
+from barrel_p2p.testing.overlay.rooms import UP, End, Room
 from barrel_p2p.testing.overlay.schedule import Call
-from barrel_p2p.testing.overlay.trace import (
-    KIND_DOWN,
-    KIND_FAILED,
-    KIND_TIMER,
-    KIND_UP,
-)
+from barrel_p2p.testing.overlay.trace import KIND_DOWN, KIND_FAILED, KIND_UP
 
 if TYPE_CHECKING:
     from barrel_p2p.testing.overlay.world import World
 
-__all__ = ["Codec", "Room", "SimNode"]
+__all__ = ["Codec", "SimNode"]
 
 
 class Codec:
@@ -61,163 +36,6 @@ class Codec:
         self.encode = encode
         self.decode = decode
         self.kinds = kinds
-
-
-@final
-class Room:
-    """One machine of one node, in one of the node's lives.
-
-    Args:
-        node: Where it runs.
-        machine: What decides.
-        codec: Of its messages.
-        publish: Hears every ``Publish``, in order.
-        deliver: What the agenda calls with an end and a message for this room there.
-        first: What the machine is told when its node starts; None is nothing.
-
-    Attributes:
-        current: The input that the machine is being told.
-        unsent: Messages that found no channel.
-    """
-
-    __slots__ = (
-        "_busy",
-        "_deliver",
-        "_ends",
-        "_fire_call",
-        "_handle",
-        "_links",
-        "_origin_ms",
-        "_schedule",
-        "_timers",
-        "_waiting",
-        "codec",
-        "current",
-        "first",
-        "machine",
-        "node",
-        "publish",
-        "unsent",
-    )
-
-    def __init__(
-        self,
-        node: SimNode,
-        machine: Machine,
-        codec: Codec,
-        publish: Callable[[object], None],
-        deliver: Call,
-        first: object = None,
-    ) -> None:
-        self.node = node
-        self.machine = machine
-        self.codec = codec
-        self.publish = publish
-        self.first = first
-        self.current: object = None
-        self.unsent = 0
-        self._schedule = node.world.schedule
-        self._links = node.world.links
-        self._ends = node.ends
-        self._origin_ms = node.origin_ms
-        self._handle = machine.handle
-        self._deliver = deliver
-        self._fire_call = self._fire
-        self._timers: dict[Hashable, tuple[Hashable]] = {}
-        self._waiting: deque[object] = deque()
-        self._busy = False
-
-    def feed(self, event: object) -> None:
-        """Tell the machine ``event``, now or after what it is being told already."""
-        if self._busy:
-            self._waiting.append(event)
-            return
-        self._busy = True
-        while True:
-            self.current = event
-            now_ms = self._schedule.now_ms + self._origin_ms
-            effects = self._handle(event, now_ms=now_ms)
-            if effects:
-                self._perform(effects)
-            if not self._waiting:
-                break
-            event = self._waiting.popleft()
-        self._busy = False
-
-    def stop(self) -> None:
-        """Forget the timers and whatever waits."""
-        self._timers.clear()
-        self._waiting.clear()
-
-    def _perform(self, effects: list[Effect]) -> None:
-        # Two of three effects are sent over a link without faults: that way is inlined.
-        ends = self._ends
-        schedule = self._schedule
-        buckets = schedule.buckets
-        now_ms = schedule.now_ms
-        for effect in effects:
-            if type(effect) is Send:
-                end = ends.get(effect.to)
-                if end is None:
-                    self.unsent += 1
-                elif end.slow:
-                    self._links.transmit(end, self._deliver, effect.message)
-                else:
-                    when_ms = now_ms + end.latency_ms
-                    if when_ms < end.last_ms:
-                        when_ms = end.last_ms
-                    else:
-                        end.last_ms = when_ms
-                    bucket = buckets.get(when_ms)
-                    if bucket is None:
-                        schedule.at(when_ms, self._deliver, end.twin, effect.message)
-                    else:
-                        bucket.append((self._deliver, end.twin, effect.message))
-            elif type(effect) is SetTimer:
-                entry = (effect.key,)
-                self._timers[effect.key] = entry
-                when_ms = now_ms + max(0, effect.delay_ms)
-                schedule.at(when_ms, self._fire_call, entry, None)
-            elif type(effect) is CancelTimer:
-                self._timers.pop(effect.key, None)
-            elif type(effect) is Publish:
-                self.publish(effect.event)
-            else:
-                self._perform_rare(effect)
-
-    def _perform_rare(self, effect: object) -> None:
-        node = self.node
-        if isinstance(effect, Dial):
-            node.dial(self, effect)
-        elif isinstance(effect, HangUp):
-            end = node.ends.get(effect.node)
-            if end is not None:
-                node.world.links.close(end, effect.reason)
-        elif isinstance(effect, Persist):
-            node.disk[effect.key] = effect.value
-            schedule = node.world.schedule
-            schedule.at(schedule.now_ms + 1, self._persisted, effect.key, None)
-        else:
-            raise TypeError(f"not an effect: {effect!r}")
-
-    def _persisted(self, key: object, _: object) -> None:
-        if self in self.node.rooms:
-            self.feed(Persisted(key))  # type: ignore[arg-type]
-
-    def _fire(self, entry: object, _: object) -> None:
-        key = entry[0]  # type: ignore[index]
-        # Another entry, or none: the timer was set again, cancelled, or its node died.
-        if self._timers.get(key) is not entry:
-            return
-        node = self.node
-        if node.is_paused:
-            node.deferred.append((self._fire_call, entry, None))
-            return
-        del self._timers[key]
-        trace = node.world.trace
-        if trace is not None:
-            trace.add(node.world.schedule.now_ms, node.index, node.index, KIND_TIMER)
-        self.feed(TimerFired(key))
 
 
 @final

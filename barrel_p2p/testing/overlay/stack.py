@@ -17,7 +17,8 @@ from barrel_p2p.membership.commands import Start
 from barrel_p2p.membership.machine import HyParView
 from barrel_p2p.membership.settings import Settings
 from barrel_p2p.testing.overlay.chance import SimRng
-from barrel_p2p.testing.overlay.nodes import Codec, Room, SimNode
+from barrel_p2p.testing.overlay.nodes import Codec, SimNode
+from barrel_p2p.testing.overlay.rooms import Room
 from barrel_p2p.testing.overlay.traffic import Traffic
 from barrel_p2p.wire.kinds import Kind
 

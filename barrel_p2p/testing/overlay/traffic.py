@@ -11,7 +11,8 @@ from barrel_p2p.broadcast.messages import Delivery, Gossip
 from barrel_p2p.core.inputs import Received
 
 if TYPE_CHECKING:
-    from barrel_p2p.testing.overlay.nodes import Room, SimNode
+    from barrel_p2p.testing.overlay.nodes import SimNode
+    from barrel_p2p.testing.overlay.rooms import Room
 
 __all__ = ["Sent", "Traffic", "relative_redundancy"]
 

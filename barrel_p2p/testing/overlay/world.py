@@ -15,8 +15,9 @@ from barrel_p2p.errors import InvalidValue
 from barrel_p2p.testing.overlay.chance import SimRng
 from barrel_p2p.testing.overlay.delivery import receiver
 from barrel_p2p.testing.overlay.faults import Detection, Faults
-from barrel_p2p.testing.overlay.links import End, Links
-from barrel_p2p.testing.overlay.nodes import Room, SimNode
+from barrel_p2p.testing.overlay.links import Links
+from barrel_p2p.testing.overlay.nodes import SimNode
+from barrel_p2p.testing.overlay.rooms import End, Room
 from barrel_p2p.testing.overlay.schedule import Schedule
 from barrel_p2p.testing.overlay.trace import NODES_MAX, Trace
 
@@ -71,7 +72,7 @@ class World:
         self.rng = SimRng(seed ^ 0x776F726C64)
         self.schedule = Schedule()
         self.trace = Trace() if is_traced else None
-        self.received: dict[type, int] = defaultdict(int)
+        self.received: defaultdict[type, int] = defaultdict(int)
         self.links = Links(
             self.schedule,
             seed=seed,
