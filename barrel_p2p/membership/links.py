@@ -18,6 +18,7 @@ from typing import Final
 from barrel_p2p.core.effects import CancelTimer, Dial, Effect, Publish, Send, SetTimer
 from barrel_p2p.core.names import Address
 from barrel_p2p.core.peers import Joined, PeerDown, PeerUp
+from barrel_p2p.core.records import quickly_made
 from barrel_p2p.core.rng import Rng
 from barrel_p2p.membership.commands import JoinFailed
 from barrel_p2p.membership.messages import (
@@ -64,6 +65,7 @@ class Purpose(Enum):
     PROBE = "probe"
 
 
+@quickly_made
 @dataclass(slots=True)
 class Pending:
     """A request under way: first a channel, then an answer.
@@ -89,6 +91,7 @@ class Pending:
     asked: bool = False
 
 
+@quickly_made
 @dataclass(slots=True)
 class ActivePeer:
     """A peer, and how much it was allowed to ask of us lately.
@@ -237,22 +240,31 @@ class Links:
             and name not in self.pending
             and name not in self.blocked
             and name != self.me.name
-            and not self.gone.has(name, self.now)
+            and not (name in self.gone.until and self.gone.has(name, self.now))
         )
+
+    def unfit(self) -> dict[str, object]:
+        """Everybody of whom ``is_candidate`` says no: for a look at many at once."""
+        return {
+            self.me.name: None,
+            **self.active,
+            **self.pending,
+            **self.blocked,
+            **dict.fromkeys(self.gone.names(self.now)),
+        }
 
     def hear_of(self, address: Address, *, first_out: list[str] | None = None) -> bool:
         """Take in hearsay, unless this node knows better; returns whether it is new."""
         name = address.name
         # Most of what is heard is known, and who is in a view is in no other table.
-        if name in self.passive:
-            self.passive.add(address, self.now)
+        if self.passive.renew(address):
             return False
         if (
             name == self.me.name
             or name in self.active
             or name in self.blocked
-            or self.gone.has(name, self.now)
-            or self.false.has(name, self.now)
+            or (name in self.gone.until and self.gone.has(name, self.now))
+            or (name in self.false.until and self.false.has(name, self.now))
         ):
             return False
         entry = self.passive.add(address, self.now, first_out=first_out or ())

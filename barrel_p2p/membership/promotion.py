@@ -155,7 +155,7 @@ class Promotion:
         if self._rest_until_ms() > links.now:
             missing = 0
         while missing > 0:
-            candidates = links.passive.eligible(links.now, links.is_candidate)
+            candidates = links.passive.eligible(links.now, links.unfit())
             if not candidates:
                 spare = links.passive.take_spare()
                 if spare is None:
@@ -175,7 +175,7 @@ class Promotion:
     def swap(self) -> None:
         """Ask a random replacement for the place of a random peer, who goes for it."""
         links = self._links
-        candidates = links.passive.eligible(links.now, links.is_candidate)
+        candidates = links.passive.eligible(links.now, links.unfit())
         if candidates:
             chosen = candidates[links.rng.below(len(candidates))].address
             links.counters.swaps += 1
@@ -242,14 +242,13 @@ class Promotion:
     def _arm(self) -> None:
         """Try again soon, or when the first replacement may be asked again."""
         links = self._links
-        times = [
-            entry.backoff_until_ms
-            for entry in links.passive.entries()
-            if links.is_candidate(entry.address.name)
-        ]
-        if not times:
+        rest_ms = self._rest_until_ms()
+        free_ms = links.passive.first_free_ms(
+            links.unfit(), enough_ms=max(rest_ms, links.now + _RETRY_MS)
+        )
+        if free_ms is None:
             return
-        first = max(min(times), self._rest_until_ms())
+        first = max(free_ms, rest_ms)
         if self._escalate_at_ms is not None:
             first = min(first, self._escalate_at_ms)
         wait = max(first - links.now, _RETRY_MS)

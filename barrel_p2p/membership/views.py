@@ -8,11 +8,12 @@ Source: Leitao, Pereira, Rodrigues, "HyParView", DSN 2007, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from barrel_p2p.core.names import Address
+from barrel_p2p.core.records import quickly_made
 from barrel_p2p.core.rng import Rng
 from barrel_p2p.membership.settings import Settings
 
@@ -110,37 +111,46 @@ class Churn:
 
 
 class ExpiringNames:
-    """Names that count until a time: the first to come is the first to be forgotten."""
+    """Names that count until a time: the first to come is the first to be forgotten.
 
-    __slots__ = ("_until",)
+    Attributes:
+        until: Name to when it ceases to count; to look first whether it is there.
+    """
+
+    __slots__ = ("until",)
 
     def __init__(self) -> None:
-        self._until: dict[str, int] = {}
+        self.until: dict[str, int] = {}
 
     def add(self, name: str, until_ms: int) -> None:
         """Have ``name`` count until then; if there are too many, forget the oldest."""
-        self._until.pop(name, None)
-        self._until[name] = until_ms
-        if len(self._until) > NAMES_MAX:
-            del self._until[next(iter(self._until))]
+        self.until.pop(name, None)
+        self.until[name] = until_ms
+        if len(self.until) > NAMES_MAX:
+            del self.until[next(iter(self.until))]
 
     def discard(self, name: str) -> None:
         """Have ``name`` count no more."""
-        self._until.pop(name, None)
+        self.until.pop(name, None)
 
     def has(self, name: str, now_ms: int) -> bool:
         """Whether ``name`` counts."""
-        until = self._until.get(name)
+        until = self.until.get(name)
         return until is not None and now_ms < until
+
+    def names(self, now_ms: int) -> list[str]:
+        """Those that count."""
+        return [name for name, until in self.until.items() if now_ms < until]
 
     def prune(self, now_ms: int) -> None:
         """Forget what does not count any more."""
-        self._until = {n: until for n, until in self._until.items() if now_ms < until}
+        self.until = {n: until for n, until in self.until.items() if now_ms < until}
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self.until)
 
 
+@quickly_made
 @dataclass(slots=True)
 class PassiveEntry:
     """A replacement, and this node's own experience with it.
@@ -198,26 +208,32 @@ class PassiveView:
     def add(
         self, address: Address, now_ms: int, *, first_out: Iterable[str] = ()
     ) -> PassiveEntry | None:
-        """Take in ``address``; returns its entry if it is new.
-
-        What this node knows itself is not overruled: the address of an entry changes
-        only while nobody has met it there.
+        """Take in ``address``; returns its entry if it is new; see ``renew``.
 
         Args:
             address: Hearsay, or where it said itself that it is.
             now_ms: The monotonic clock.
             first_out: Who goes first if it is full; otherwise anybody.
         """
-        name = address.name
-        entry = self._entries.get(name)
-        if entry is not None:
-            if not entry.proven or entry.fail_count:
-                entry.address = address
+        if self.renew(address):
             return None
         if len(self._entries) >= self._settings.passive_size:
             self._drop_one(first_out)
-        self._entries[name] = entry = PassiveEntry(address, now_ms)
+        self._entries[address.name] = entry = PassiveEntry(address, now_ms)
         return entry
+
+    def renew(self, address: Address) -> bool:
+        """Hear again of a node that is in here; returns False if it is not.
+
+        What this node knows itself is not overruled: the address of an entry changes
+        only while nobody has met it there.
+        """
+        entry = self._entries.get(address.name)
+        if entry is None:
+            return False
+        if not entry.proven or entry.fail_count:
+            entry.address = address
+        return True
 
     def met(self, address: Address, now_ms: int) -> PassiveEntry:
         """Take in a node that there is, or was, a channel to."""
@@ -267,15 +283,29 @@ class PassiveView:
         wait = _REFUSED_MS << (entry.refusals - 1)
         entry.backoff_until_ms = now_ms + wait + self._rng.jitter(wait // 2)
 
-    def eligible(
-        self, now_ms: int, is_fit: Callable[[str], bool]
-    ) -> list[PassiveEntry]:
-        """The entries that may be asked now."""
+    def eligible(self, now_ms: int, unfit: Container[str]) -> list[PassiveEntry]:
+        """The entries that may be asked now, without the ``unfit``."""
         return [
             entry
             for name, entry in self._entries.items()
-            if entry.backoff_until_ms <= now_ms and is_fit(name)
+            if entry.backoff_until_ms <= now_ms and name not in unfit
         ]
+
+    def first_free_ms(self, unfit: Container[str], *, enough_ms: int) -> int | None:
+        """When the first of them may be asked that is not ``unfit``; None: never.
+
+        Args:
+            unfit: Names that do not count.
+            enough_ms: Of times up to this, any will do.
+        """
+        first_ms = None
+        for name, entry in self._entries.items():
+            free_ms = entry.backoff_until_ms
+            if (first_ms is None or free_ms < first_ms) and name not in unfit:
+                first_ms = free_ms
+                if free_ms <= enough_ms:
+                    break
+        return first_ms
 
     def entries(self) -> list[PassiveEntry]:
         """All entries, the longest known first."""
@@ -316,6 +346,7 @@ class PassiveView:
             del spares[next(iter(spares))]
 
 
+@quickly_made
 @dataclass(slots=True)
 class RememberedPeer:
     """A node that was a peer once.

@@ -51,11 +51,11 @@ def test_a_node_in_backoff_may_be_asked_exactly_when_it_is_over() -> None:
     """HPV-10, HPV-12, HPV-26."""
     passive = view()
     entry = passive.met(address("a@h"), 0)
-    assert passive.eligible(0, anybody) == [entry]
+    assert passive.eligible(0, ()) == [entry]
     assert not passive.failed("a@h", 0)
     assert 2_000 <= entry.backoff_until_ms <= 2_250
-    assert passive.eligible(entry.backoff_until_ms - 1, anybody) == []
-    assert passive.eligible(entry.backoff_until_ms, anybody) == [entry]
+    assert passive.eligible(entry.backoff_until_ms - 1, ()) == []
+    assert passive.eligible(entry.backoff_until_ms, ()) == [entry]
 
 
 def test_each_failure_counts_and_the_last_one_drops() -> None:
@@ -65,7 +65,7 @@ def test_each_failure_counts_and_the_last_one_drops() -> None:
     dropped = [passive.failed("a@h", 0) for _ in range(5)]
     assert dropped == [False] * 4 + [True]
     assert entry.fail_count == 5
-    assert passive.eligible(10**9, anybody) == [other]
+    assert passive.eligible(10**9, ()) == [other]
     assert not passive.failed("a@h", 0)
 
 
