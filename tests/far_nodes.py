@@ -24,10 +24,10 @@ async def far_nodes(directory: Path, **changes: Any) -> AsyncIterator[list[Node]
     """``a``, ``b`` and ``c``, where only ``b`` has channels to both others."""
     async with AsyncExitStack() as stack:
         made = []
-        for name, size in ((A, 1), (B, 2), (C, 1)):
+        for name in (A, B, C):
             own = str(directory / f"discovery of {name}")
             settings: dict[str, Any] = {
-                "active_size": size,
+                "active_size": 2,
                 "discovery_dir": own,
                 "discovery_backends": ("file",),
             }

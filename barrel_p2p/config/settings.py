@@ -303,6 +303,8 @@ def _checked(key: str, value: object, origin: str) -> object:
         typed = values.to_type(value, _types()[key])
         if key == "cookie_only_nodes" and isinstance(typed, tuple):
             return values.cookie_only_nodes(typed)
+        if key == "active_size" and isinstance(typed, int):
+            return values.active_size(typed)
         if key == "dns_servers" and isinstance(typed, tuple):
             return values.dns_servers(typed)
         if key == "dist_cookie" and isinstance(typed, str):

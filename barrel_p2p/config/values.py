@@ -35,6 +35,7 @@ __all__ = [
     "PortOrZero",
     "Text",
     "Texts",
+    "active_size",
     "cookie_only_nodes",
     "discovery_backends",
     "dns_servers",
@@ -49,6 +50,7 @@ MILLIS_MAX = 10 * 365 * 24 * 3_600_000
 ITEMS_MAX = 10_000
 TEXT_CHARS_MAX = 4_096
 _COUNT_MAX = 1_000_000
+_ACTIVE_SIZE_MIN = 2
 
 type Text = Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_CHARS_MAX)]
 type Texts = Annotated[tuple[Text, ...], msgspec.Meta(max_length=ITEMS_MAX)]
@@ -104,6 +106,21 @@ def from_text(text: str, wanted: object) -> object:
         with suppress(msgspec.ValidationError):
             return msgspec.convert(words, wanted)
         raise ConfigError(_said(error)) from error
+
+
+def active_size(size: int) -> int:
+    """How many peers a node may have.
+
+    Raises:
+        ConfigError: It is 1. Nodes with one peer each are pairs: of three, one is
+            alone, and drives one of the others out for ever.
+    """
+    if size < _ACTIVE_SIZE_MIN:
+        raise ConfigError(
+            f"with {size} peer each, nodes form pairs and never a cluster",
+            hint=f"at least {_ACTIVE_SIZE_MIN}; 5 suits all but the largest clusters",
+        )
+    return size
 
 
 def discovery_backends(value: object) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ class Settings:
     """The keys of ``docs/reference/config.md`` that the views go by.
 
     Args:
-        active_size: Most peers at a time, at least 1.
+        active_size: Most peers at a time, at least 1. ``Config`` asks for 2.
         passive_size: Most nodes remembered as replacements, at least 1.
         arwl: Steps of a walk that introduces a newcomer, or that carries a shuffle.
         prwl: Steps before its end at which a node remembers the newcomer.

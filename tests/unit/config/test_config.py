@@ -86,6 +86,7 @@ def test_the_environment_s_text_gets_the_key_s_type(
     ("key", "value"),
     [
         ("active_size", 0),
+        ("active_size", 1),
         ("active_size", "5"),
         ("active_size", True),
         ("active_size", 5.0),
@@ -213,7 +214,7 @@ def test_a_cookie_s_file_beats_the_cookie_and_is_shown_nowhere(tmp_path: Path) -
     for shown in (repr(config), str(config), str(config.explain())):
         assert SECRET not in shown
         assert "another" not in shown
-    assert config.replace(active_size=1).dist_cookie == SECRET
+    assert config.replace(active_size=2).dist_cookie == SECRET
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
@@ -325,3 +326,12 @@ def _shown(value: object) -> str:
     if isinstance(value, (tuple, Mapping)):
         return ", ".join(map(str, value)) or "none"
     return str(value)
+
+
+def test_one_peer_a_node_is_refused_with_the_least_that_connects() -> None:
+    with pytest.raises(ConfigError, match=r"active_size=1 from code: .* pairs") as told:
+        Config.load(env={}, active_size=1)
+    assert told.value.hint == "at least 2; 5 suits all but the largest clusters"
+    with pytest.raises(ConfigError, match="environment BARREL_P2P_ACTIVE_SIZE"):
+        Config.load(env={"BARREL_P2P_ACTIVE_SIZE": "1"})
+    assert Config.load(env={}, active_size=2).active_size == 2

@@ -61,7 +61,7 @@ async def test_a_node_that_starts_anew_elsewhere_is_found_there(tmp_path: Path) 
         await within(c.stop(), 30)
         await eventually(lambda: C not in a.members())
         assert parts_of(a).whereabouts.of(C) is None, "the old place is forgotten"
-        again = node(tmp_path, C, active_size=1, discovery_backends=("static",))
+        again = node(tmp_path, C, active_size=2, discovery_backends=("static",))
         async with again:
             again.block_peers([A])
             await within(again.join(b.address))

@@ -22,7 +22,7 @@ kept = []
 
 {mark}
 async def test_a_cluster_forms(cluster, eventually):
-    nodes = await cluster(2, active_size=1)
+    nodes = await cluster(2, active_size=2)
     kept.extend(nodes)
     pid = await nodes[0].start_service_holder("s")
     assert await eventually(lambda: nodes[1].lookup("s"))
