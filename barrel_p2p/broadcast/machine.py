@@ -1,9 +1,14 @@
 """Plumtree: decide whom to push a broadcast to, whom to tell of it, and whom to ask.
 
-Every neighbour is eager, and gets each broadcast whole, or lazy, and gets its id. All
-begin eager. A second copy makes its sender lazy, on both sides, so that what stays
-eager is a tree; an id whose message does not come makes its announcer eager again. A
-path that is much longer than an announced one is given up for it.
+Every neighbour is eager, and gets each broadcast whole, or lazy, and gets its id. A
+second copy makes its sender lazy, on both sides, so that what stays eager is a tree; an
+id whose message does not come makes its announcer eager again. A path that is much
+longer than an announced one is given up for it.
+
+A neighbour begins eager, unless an eager one has pushed the newest message: then a link
+more would only bring a second copy. Whoever has no such *source* says so by GRAFT to
+its new neighbours, and asks soon for what is announced. Who loses it takes the lazy one
+that was nearest to where the message began, in time for the next message.
 
 Where the queue to a peer is full, an announcement takes the place of the push, and the
 peer asks for what it misses: a slow peer costs ids.
@@ -55,6 +60,7 @@ from barrel_p2p.broadcast.messages import (
 )
 from barrel_p2p.broadcast.repair import Missing, Wanted
 from barrel_p2p.broadcast.retained import Retained
+from barrel_p2p.broadcast.source import Source
 from barrel_p2p.core.effects import Effect, Publish, Send, SetTimer
 from barrel_p2p.core.inputs import Received, TimerFired
 from barrel_p2p.core.peers import PeerDown, PeerUp
@@ -158,6 +164,7 @@ class Plumtree:
         self._missing = Missing(graft_timeout_ms, graft_retry_ms)
         self._eager: dict[str, None] = {}  # dicts: sets have no order of their own
         self._lazy: dict[str, None] = {}
+        self._source = Source()
         self._blocked: dict[str, None] = {}
         self._backlogs: dict[str, Backlog] = {}
         self._pruned_ms: dict[str, int] = {}
@@ -226,13 +233,19 @@ class Plumtree:
         peer = event.node
         if peer in self._eager or peer in self._lazy or peer == self.node:
             return []
-        self._eager[peer] = None
+        effects: list[Effect] = []
+        if self._source.peer in self._eager:
+            self._lazy[peer] = None
+        else:
+            self._eager[peer] = None
+            self._graft(peer, (), effects)
         # The peer may have missed what was on its way while it had no link to us.
         recent = self._retained.since(now_ms - RECENT_MS, RECENT_IDS_MAX)
-        if not recent:
-            return []
-        ids = b"".join([message.message_id for message in recent])
-        return [self._send_ihave(peer, ids, bytes([m.hops for m in recent]))]
+        if recent:
+            ids = b"".join([message.message_id for message in recent])
+            hops = bytes([message.hops for message in recent])
+            effects.append(self._send_ihave(peer, ids, hops))
+        return effects
 
     def _on_peer_down(self, event: PeerDown, now_ms: int) -> list[Effect]:
         peer = event.node
@@ -242,6 +255,7 @@ class Plumtree:
         if backlog is not None:
             self._counts["backlog_lost"] += backlog.lost
         self._pruned_ms.pop(peer, None)
+        self._source.announced.pop(peer, None)
         if peer not in self._eager:
             return []
         del self._eager[peer]
@@ -250,6 +264,11 @@ class Plumtree:
         self._hurry_until_ms = now_ms + self._graft_timeout_ms
         self._missing.hurry(now_ms)
         self._arm_repair(now_ms, effects)
+        if peer == self._source.peer:
+            nearest = self._source.instead(self._lazy)
+            if nearest is not None:
+                self._graft(nearest, (), effects)
+                self._source.peer = nearest
         if not self._eager and self._lazy:
             lazy = list(self._lazy)
             self._graft(lazy[self._rng.below(len(lazy))], (), effects)
@@ -325,6 +344,8 @@ class Plumtree:
                 self._stray_ms = now_ms
             else:
                 self._promote(peer, effects)
+        if peer in self._eager:
+            self._source.pushed(peer, message_id, hops)
         out = Gossip(hops + 1 if hops < HOPS_MAX else hops, message_id, topic, payload)
         self._spread(peer, out, now_ms, effects)
         counts["delivered"] += 1
@@ -392,6 +413,7 @@ class Plumtree:
         self._optimise_from_ms = now_ms + OPTIMISE_PAUSE_MS
         self._counts["optimised"] += 1
         self._graft(nearest, (), effects)
+        self._source.peer = nearest
         self._demote(peer)
         effects.append(self._send_prune(peer, now_ms))
 
@@ -400,11 +422,13 @@ class Plumtree:
     def _on_ihave(self, peer: str, message: IHave, now_ms: int) -> list[Effect]:
         ids = message.ids
         self._counts["ihave_received"] += len(message.hops)
+        if peer in self._lazy:
+            self._source.announced[peer] = message
         unknown = self._seen.unknown(ids, now_ms)
         if not unknown:
             return []
         missing, hops = self._missing, message.hops
-        soon = now_ms < self._hurry_until_ms
+        soon = now_ms < self._hurry_until_ms or self._source.peer not in self._eager
         effects: list[Effect] = []
         asked: list[bytes] = []
         for i in unknown:

@@ -85,6 +85,13 @@ class Bench:
         return self.machine.stats()[name]
 
 
+def fed(*peers: str) -> Bench:
+    """A machine to which the first of ``peers`` has pushed something."""
+    bench = Bench(*peers)
+    bench.gossip(peers[0], b"\xff" * 16)
+    return bench
+
+
 def sent(effects: list[Effect], kind: type[Message]) -> list[tuple[str, Message]]:
     return [
         (effect.to, effect.message)
@@ -100,6 +107,25 @@ def test_all_peers_begin_eager_and_leave_both_sets() -> None:
     bench.feed(PeerDown(A, "dropped"))
     bench.feed(PeerDown(B, "dropped"))
     assert (bench.machine.eager, bench.machine.lazy) == ([], [])
+
+
+def test_a_new_peer_of_a_node_that_nobody_feeds_is_asked_to_push() -> None:
+    bench = Bench(A)
+    assert bench.feed(PeerUp(B)) == [Send(B, Graft(b""))]
+    bench.gossip(A)
+    bench.hear(A, PRUNE)
+    assert bench.feed(PeerUp(C))[0] == Send(C, Graft(b""))
+    assert (bench.machine.eager, bench.machine.lazy) == ([B, C], [A])
+
+
+def test_a_new_peer_of_a_node_that_is_fed_begins_lazy() -> None:
+    """A link more would bring a second copy of the next message, at both ends."""
+    bench = fed(A)
+    assert sent(bench.feed(PeerUp(B)), Graft) == []
+    assert (bench.machine.eager, bench.machine.lazy) == ([A], [B])
+    bench.feed(PeerDown(A, "idle_timeout"))
+    assert bench.feed(PeerUp(C))[0] == Send(C, Graft(b""))
+    assert C in bench.machine.eager
 
 
 def test_a_broadcast_is_delivered_here_and_pushed_to_the_eager_only() -> None:
@@ -210,7 +236,7 @@ def test_a_peer_that_turns_eager_before_the_flush_is_told_at_once() -> None:
 
 
 def test_a_missing_message_is_asked_for_and_its_announcer_eager_at_once() -> None:
-    bench = Bench(A, B)
+    bench = fed(A, B)
     bench.hear(B, PRUNE)
     assert bench.ihave(B, ID, OTHER) == []
     assert bench.wait(GRAFT_TIMEOUT_MS - 1) == []
@@ -228,7 +254,7 @@ def test_a_message_that_comes_in_time_is_not_asked_for() -> None:
 
 def test_all_announcers_are_remembered_and_asked_in_turn_with_a_shorter_wait() -> None:
     """E6: a payload is had from the second announcer if the first one died."""
-    bench = Bench(A, B, C)
+    bench = fed(A, B, C)
     for peer in (A, B, C, A):
         bench.ihave(peer, ID)
     assert bench.wait(GRAFT_TIMEOUT_MS) == [Send(A, Graft(ID))]
@@ -238,7 +264,7 @@ def test_all_announcers_are_remembered_and_asked_in_turn_with_a_shorter_wait() -
 
 
 def test_asking_ends_and_a_later_announcement_begins_anew() -> None:
-    bench = Bench(A)
+    bench = fed(A)
     bench.ihave(A, ID)
     asked = sent(bench.wait(GRAFT_TIMEOUT_MS + 100 * GRAFT_RETRY_MS), Graft)
     assert len(asked) == GRAFT_TRIES_MAX
@@ -268,7 +294,7 @@ def test_announcers_that_have_gone_are_asked_last() -> None:
 
 
 def test_few_announcers_are_asked_for_many_messages() -> None:
-    bench = Bench(A, B)
+    bench = fed(A, B)
     bench.ihave(A, ID)
     bench.ihave(B, OTHER)
     bench.ihave(A, OTHER)
@@ -302,6 +328,34 @@ def test_whoever_has_lost_its_last_eager_peer_asks_a_lazy_one_to_push() -> None:
     bench.hear(B, PRUNE)
     assert bench.feed(PeerDown(A, "idle_timeout")) == [Send(B, Graft(b""))]
     assert bench.machine.eager == [B]
+
+
+def test_who_loses_its_source_takes_the_nearest_that_is_no_farther_away() -> None:
+    """An announcer that is farther away may have had the message from this node."""
+    bench = Bench(A, B, C, "d@h", "e@h")
+    for peer in (B, C, "d@h"):
+        bench.hear(peer, PRUNE)
+    bench.gossip(A, hops=5)
+    for peer, hops in ((B, 7), (C, 6), ("d@h", 5)):
+        bench.ihave(peer, OTHER, ID, hops=hops)
+    effects = bench.feed(PeerDown(A, "dropped"))
+    assert sent(effects, Graft) == [("d@h", Graft(b""))]
+    effects = bench.feed(PeerDown("d@h", "dropped"))
+    assert sent(effects, Graft) == [(C, Graft(b""))]
+    effects = bench.feed(PeerDown(C, "dropped"))
+    assert sent(effects, Graft) == []
+    assert (bench.machine.eager, bench.machine.lazy) == (["e@h"], [B])
+
+
+def test_whoever_has_no_source_asks_soon_for_what_is_announced() -> None:
+    """Those below it wait longer, so that one asks and not all of them at once."""
+    bench = fed(A, B, C)
+    bench.hear(B, PRUNE)
+    bench.feed(PeerDown(A, "idle_timeout"))
+    bench.wait(10 * GRAFT_TIMEOUT_MS)
+    bench.ihave(B, ID)
+    assert sent(bench.wait(GRAFT_RETRY_MS - 1), Graft) == []
+    assert sent(bench.wait(1), Graft) == [(B, Graft(ID))]
 
 
 def test_a_graft_is_answered_and_makes_its_sender_eager() -> None:
@@ -407,7 +461,7 @@ def test_a_full_queue_gets_an_announcement_once_there_is_room() -> None:
 
 
 def test_what_is_owed_is_asked_for_at_once_and_once() -> None:
-    bench = Bench(A, B)
+    bench = fed(A, B)
     owed = IHave(ID + OTHER, b"\2\2", True)
     bench.ihave(B, OTHER)
     assert bench.hear(A, owed) == [Send(A, Graft(ID + OTHER))]
