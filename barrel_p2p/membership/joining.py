@@ -45,6 +45,7 @@ _REMEMBERED_AT_ONCE: Final = 8
 _FORCED_MS: Final = 1_000
 _INVITED_MS: Final = 10_000
 _RECONTACT_DOUBLINGS_MAX: Final = 3
+_RECONTACT_DOUBLINGS_LARGE: Final = 6
 
 
 class Joining:
@@ -258,11 +259,7 @@ class Joining:
             self._untried = links.rng.sample(contacts, len(contacts))
             self.contact_next()
             wait = links.settings.shuffle_period << self._step
-            # In a large cluster somebody asks at any time, so each may ask rarely.
-            steps = (
-                2 if len(links.passive) * 4 >= links.settings.passive_size * 3 else 1
-            )
-            self._step = min(self._step + steps, _RECONTACT_DOUBLINGS_MAX * steps)
+            self._step = self._next_step()
         else:
             self._join_all()
             self._step = 0
@@ -287,6 +284,15 @@ class Joining:
                 links.counters.introductions += 1
                 links.request(Purpose.JOIN, contact, soft=True, evict=True)
                 return
+
+    def _next_step(self) -> int:
+        """How often the wait after the next one is doubled."""
+        links = self._links
+        if len(links.passive) * 4 < links.settings.passive_size * 3:
+            return min(self._step + 1, _RECONTACT_DOUBLINGS_MAX)
+        # In a large cluster somebody asks at any time, so each may ask rarely: what
+        # changes in the overlay costs second copies of broadcasts.
+        return _RECONTACT_DOUBLINGS_LARGE if self._step else 2
 
     def _join_all(self) -> None:
         links = self._links

@@ -27,7 +27,7 @@ RELAYS_MAX: Final = 256
 SWAP_ONE_IN: Final = 10
 """Rounds, on average, between two swaps of a peer although the active view is full."""
 
-_SWAP_ONE_IN_MAX: Final = 100
+_SWAP_ONE_IN_MAX: Final = 200
 _OWN_MAX: Final = 4
 
 
@@ -139,7 +139,7 @@ class Shuffling:
         if links.lost != self._lost:
             self._lost, self._quiet = links.lost, 0
         self._quiet += 1
-        rarely = min(max(4 * self._quiet, SWAP_ONE_IN), _SWAP_ONE_IN_MAX)
+        rarely = min(max(self._quiet**2, SWAP_ONE_IN), _SWAP_ONE_IN_MAX)
         if links.room <= 0 and links.rng.below(rarely) == 0:
             self._promotion.swap()
 

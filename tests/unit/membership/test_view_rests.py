@@ -121,6 +121,38 @@ def test_peers_are_swapped_less_often_the_longer_nothing_was_lost() -> None:
         one.joined("p0@h")
         restless += swaps(5)
     assert restless > 2 * swaps(100)
+    assert swaps(2_000) <= 20
+
+
+def contact_waits(one: One, count: int) -> list[int]:
+    """Milliseconds from one contact to the next, as long as nothing happens."""
+    waits = []
+    for _ in range(count):
+        effects = one.tell(TimerFired("contact"))
+        (wait,) = [
+            effect.delay_ms
+            for effect in effects
+            if isinstance(effect, SetTimer) and effect.key == "contact"
+        ]
+        waits.append(wait)
+        one.now_ms += wait
+    return waits
+
+
+def test_in_a_large_cluster_a_node_asks_three_times_and_then_rarely() -> None:
+    """Each change of the overlay costs second copies of the next broadcasts."""
+    one = One(peers=1, active_size=1, shuffle_length=40)
+    one.hears_of(*(f"n{i}@h" for i in range(40)))
+    first, second, *later = contact_waits(one, 6)
+    assert first <= 12_500
+    assert second <= 50_000
+    assert min(later) >= 480_000
+
+
+def test_in_a_small_cluster_a_node_asks_every_minute_or_two() -> None:
+    waits = contact_waits(One(peers=3), 8)
+    assert max(waits[3:]) <= 100_000
+    assert min(waits[3:]) >= 60_000
 
 
 def test_the_two_who_go_for_a_swap_are_told_of_each_other() -> None:
