@@ -1,0 +1,190 @@
+"""What a node does, for code that runs on one and holds none: the current node does it.
+
+Each function is the method of ``Node`` that has its name, on ``current_node()``: the
+node of the running process, or else the only one that runs here. All of them raise
+NotStarted where there is no such node; what else they raise is the method's.
+
+Source: Barrel P2P documentation, "API overview".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from barrel_p2p.core.names import Address, At, HasAddress, NodeReference
+from barrel_p2p.core.terms import Pid
+from barrel_p2p.node.run import current_node
+from barrel_p2p.services.service_events import ServiceEntry, ServiceFilter
+
+if TYPE_CHECKING:
+    from barrel_p2p.runtime import addresses
+
+__all__ = [
+    "active_view",
+    "get_proxy",
+    "global_register",
+    "join",
+    "leave",
+    "list_services",
+    "lookup",
+    "lookup_local",
+    "members",
+    "passive_view",
+    "register_name",
+    "register_service",
+    "send",
+    "start_service_holder",
+    "stop_service_holder",
+    "subscribe",
+    "subscribe_services",
+    "unregister_name",
+    "unregister_service",
+    "unsubscribe",
+    "unsubscribe_services",
+    "whereis_name",
+    "whereis_service",
+]
+
+# Membership.
+
+
+async def join(
+    contact_node: str | Address | NodeReference | HasAddress,
+    *,
+    timeout: float | None = 10.0,
+) -> None:
+    """Become part of the cluster of ``contact_node``: ``Node.join``."""
+    await current_node().join(contact_node, timeout=timeout)
+
+
+async def leave() -> None:
+    """Leave the cluster: ``Node.leave``."""
+    await current_node().leave()
+
+
+def active_view() -> list[str]:
+    """The peers: ``Node.active_view``."""
+    return current_node().active_view()
+
+
+def passive_view() -> list[str]:
+    """Nodes that may become peers: ``Node.passive_view``."""
+    return current_node().passive_view()
+
+
+def members() -> list[str]:
+    """All nodes of the cluster that are not dead: ``Node.members``."""
+    return current_node().members()
+
+
+async def subscribe(pid: Pid | None = None) -> None:
+    """Send what happens to peers and members to a process: ``Node.subscribe``."""
+    await current_node().subscribe(pid)
+
+
+async def unsubscribe(pid: Pid | None = None) -> None:
+    """Send it no more: ``Node.unsubscribe``."""
+    await current_node().unsubscribe(pid)
+
+
+# Services.
+
+
+async def register_service(
+    name: object, pid: Pid | None = None, meta: Mapping[str, Any] | None = None
+) -> None:
+    """Let a process be found on every node: ``Node.register_service``."""
+    await current_node().register_service(name, pid, meta)
+
+
+async def unregister_service(name: object) -> None:
+    """Take this node's instance of a service back: ``Node.unregister_service``."""
+    await current_node().unregister_service(name)
+
+
+def lookup_local(name: object) -> Pid:
+    """This node's own instance of a service: ``Node.lookup_local``."""
+    return current_node().lookup_local(name)
+
+
+def lookup(name: object) -> list[ServiceEntry]:
+    """Every known instance of a service: ``Node.lookup``."""
+    return current_node().lookup(name)
+
+
+def list_services() -> list[object]:
+    """The names of all services: ``Node.list_services``."""
+    return current_node().list_services()
+
+
+async def whereis_service(
+    name: object, *, retries: int = 0, timeout: float | None = None
+) -> Pid:
+    """A process of a service, the nearest first: ``Node.whereis_service``."""
+    return await current_node().whereis_service(name, retries=retries, timeout=timeout)
+
+
+async def subscribe_services(
+    pid: Pid | None = None,
+    *,
+    name: object = None,
+    pattern: str | re.Pattern[str] | None = None,
+    matches: ServiceFilter | None = None,
+) -> None:
+    """Send what happens to services to a process: ``Node.subscribe_services``."""
+    await current_node().subscribe_services(
+        pid, name=name, pattern=pattern, matches=matches
+    )
+
+
+async def unsubscribe_services(pid: Pid | None = None) -> None:
+    """Send it no more: ``Node.unsubscribe_services``."""
+    await current_node().unsubscribe_services(pid)
+
+
+# Names.
+
+
+async def register_name(name: object, pid: Pid) -> bool:
+    """Name a process in the whole cluster: ``Node.register_name``."""
+    return await current_node().register_name(name, pid)
+
+
+async def unregister_name(name: object) -> None:
+    """Take a name back that was given on this node: ``Node.unregister_name``."""
+    await current_node().unregister_name(name)
+
+
+def whereis_name(name: object) -> Pid | None:
+    """The process of a name, or None: ``Node.whereis_name``."""
+    return current_node().whereis_name(name)
+
+
+async def send(to: addresses.Destination, message: object) -> Pid | At:
+    """Send ``message`` to a pid or a name: ``Node.send``."""
+    return await current_node().send(to, message)
+
+
+async def global_register(name: object) -> Pid:
+    """Give a service its name on this node: ``Node.global_register``."""
+    return await current_node().global_register(name)
+
+
+def get_proxy(name: object) -> Pid | None:
+    """The stand-in for a service on this node, or None: ``Node.get_proxy``."""
+    return current_node().get_proxy(name)
+
+
+# For tests.
+
+
+async def start_service_holder(name: object) -> Pid:
+    """Start a process that only holds a name: ``Node.start_service_holder``."""
+    return await current_node().start_service_holder(name)
+
+
+async def stop_service_holder(pid: Pid) -> None:
+    """End such a process: ``Node.stop_service_holder``."""
+    await current_node().stop_service_holder(pid)
