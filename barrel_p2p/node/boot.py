@@ -36,6 +36,7 @@ from barrel_p2p.discovery.advertise import advertised_address
 from barrel_p2p.discovery.configured import chain_of
 from barrel_p2p.discovery.file import REFRESH_MS
 from barrel_p2p.errors import ConfigError, PeerUnreachable
+from barrel_p2p.node.auth import Auth
 from barrel_p2p.node.control import open_control
 from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
@@ -94,6 +95,15 @@ async def identity(parts: Parts) -> AsyncIterator[None]:
     keys = directory.resolve(config.auth_key_dir)
     parts.key_pair = ensure_key_pair(keys)
     parts.trust = TrustStore(keys, mode=config.auth_trust_mode, clock=parts.clock)
+    parts.auth = Auth(
+        parts.key_pair,
+        keys,
+        mode_chooser(
+            CookieOnly(config.cookie_only_nodes),
+            auth_enabled=config.auth_enabled,
+            lookup_pin=parts.trust.lookup_pin,
+        ),
+    )
     parts.certificate = ensure_certificate(
         directory.resolve(config.quic_cert_dir), parts.name
     )
@@ -178,11 +188,7 @@ async def channels(parts: Parts) -> AsyncIterator[None]:
             protocol_min=PROTOCOL_MIN,
             protocol_max=PROTOCOL_MAX,
             timestamp_window_ms=config.auth_timestamp_window,
-            mode_of=mode_chooser(
-                CookieOnly(config.cookie_only_nodes),
-                auth_enabled=config.auth_enabled,
-                lookup_pin=parts.trust.lookup_pin,
-            ),
+            mode_of=parts.auth.mode_of,
         ),
         session=Session(
             creation=switch.creation,

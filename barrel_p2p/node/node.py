@@ -28,6 +28,7 @@ from barrel_p2p.core.names import (
 )
 from barrel_p2p.core.terms import Pid, Ref
 from barrel_p2p.errors import BarrelError, Conflict, NoProc, NotStarted
+from barrel_p2p.node.auth import Auth
 from barrel_p2p.node.boot import STAGES
 from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.notify import notify
@@ -240,6 +241,11 @@ class Node(ClusterNode, ServiceNode):
     def keys(self) -> TrustStore:
         """Its pins: which key belongs to which node."""
         return self._running().trust
+
+    @property
+    def auth(self) -> Auth:
+        """Its own key pair, and whom it lets in without one."""
+        return self._running().auth
 
     @property
     def public_key(self) -> bytes:

@@ -25,6 +25,7 @@ from barrel_p2p.core.names import Address
 from barrel_p2p.core.rng import Rng, SeededRng
 from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.membership.driver import Membership
+from barrel_p2p.node.auth import Auth
 from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
@@ -70,6 +71,7 @@ class Parts:
     disk: Executor = None  # type: ignore[assignment]
     key_pair: KeyPair = None  # type: ignore[assignment]
     trust: TrustStore = None  # type: ignore[assignment]
+    auth: Auth = None  # type: ignore[assignment]
     certificate: CertificateFiles = None  # type: ignore[assignment]
     hlc: HLC = None  # type: ignore[assignment]
     endpoint: Endpoint = None  # type: ignore[assignment]
