@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from barrel_p2p.auth.trust import Fingerprint, PinnedKey, TrustMode
 from barrel_p2p.carrier.dialer import ConnectOptions
 from barrel_p2p.core.members import (
     MemberDead,
@@ -35,7 +36,7 @@ from barrel_p2p.node.here import (
     whereis_name,
     whereis_service,
 )
-from barrel_p2p.node.node import Node, NodeStats
+from barrel_p2p.node.node import Node, NodeRef, NodeStats
 from barrel_p2p.node.run import current_node, run, self_pid
 from barrel_p2p.node.topics import Broadcasted
 from barrel_p2p.replica.callbacks import Replica
@@ -71,6 +72,7 @@ __all__ = [
     "ConnectOptions",
     "DynamicSupervisor",
     "EventStream",
+    "Fingerprint",
     "GenServer",
     "Joined",
     "Lagged",
@@ -81,10 +83,12 @@ __all__ = [
     "MemberUp",
     "Node",
     "NodeDown",
+    "NodeRef",
     "NodeStats",
     "NodeUp",
     "PeerDown",
     "PeerUp",
+    "PinnedKey",
     "Process",
     "ProcessExit",
     "Replica",
@@ -95,6 +99,7 @@ __all__ = [
     "ServiceRegistered",
     "ServiceUnregistered",
     "Supervisor",
+    "TrustMode",
     "UnknownMessage",
     "active_view",
     "call",

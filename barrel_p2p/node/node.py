@@ -35,10 +35,10 @@ from barrel_p2p.node.notify import notify
 from barrel_p2p.node.parts import DRAIN_S, Parts, Stage
 from barrel_p2p.node.services import ServiceNode
 from barrel_p2p.quic.engine import EngineStats
-from barrel_p2p.runtime import addresses, proxy, rpc, server
+from barrel_p2p.runtime import addresses, proxy, rpc
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.runtime.processes import Processes, ProcessFunction
-from barrel_p2p.runtime.server import GenServer
+from barrel_p2p.runtime.server import GenServer, start_server
 from barrel_p2p.runtime.switch import Origin
 from barrel_p2p.services.follower import Follower
 
@@ -400,7 +400,7 @@ class Node(ClusterNode, ServiceNode):
 
     async def start_server[S: GenServer](
         self,
-        kind: type[S],
+        server: type[S],
         *args: Any,
         name: object = None,
         service: object = None,
@@ -409,7 +409,7 @@ class Node(ClusterNode, ServiceNode):
         """Start a server; returns once its ``init`` is done.
 
         Args:
-            kind: A ``GenServer``.
+            server: A ``GenServer``.
             args: For its ``init``.
             name: A name on this node; see ``At``.
             service: A name in the whole cluster; see ``register_service``.
@@ -420,7 +420,7 @@ class Node(ClusterNode, ServiceNode):
             Exception: What ``init`` raised.
         """
         processes = self._processes()
-        pid = await server.start_server(processes, kind, *args, name=name, **kwargs)
+        pid = await start_server(processes, server, *args, name=name, **kwargs)
         if service is not None:
             try:
                 await self.register_service(service, pid)
@@ -430,12 +430,12 @@ class Node(ClusterNode, ServiceNode):
         return pid
 
     async def proxy[S: GenServer](
-        self, kind: type[S], to: addresses.Destination, *, timeout: float | None = 5.0
+        self, server: type[S], to: addresses.Destination, *, timeout: float | None = 5.0
     ) -> S:
         """An object whose methods call the server ``to``.
 
         Args:
-            kind: The server's class; its ``@call`` and ``@cast`` methods are there.
+            server: The server's class; its ``@call`` and ``@cast`` methods are there.
             to: A pid, ``At(name, node)``, a name on this node, or else that of a
                 service, which is waited for.
             timeout: Seconds that each call may take, and waiting for a service. None:
@@ -459,7 +459,7 @@ class Node(ClusterNode, ServiceNode):
                 processes=parts.processes,
             )
             await follower.begin(timeout)
-        return proxy.proxy(self._origin(), kind, to, timeout=timeout)
+        return proxy.proxy(self._origin(), server, to, timeout=timeout)
 
     # ---- messages
 

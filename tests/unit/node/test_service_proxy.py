@@ -67,3 +67,12 @@ async def test_a_hidden_node_has_the_names_of_its_own_and_no_services(
     async with a_node(tmp_path, "probe", hidden=True) as probe:
         with pytest.raises(NoProc):
             await (await probe.proxy(Echo, "echo")).where()
+
+
+async def test_a_server_s_class_is_given_by_the_name_of_its_parameter(
+    tmp_path: Path,
+) -> None:
+    async with a_node(tmp_path, "a") as a:
+        await a.start_server(server=Echo, service="echo")
+        echo = await a.proxy(server=Echo, to="echo")
+        assert await within(echo.where()) == a.name
