@@ -103,7 +103,7 @@ async def _shown(directory: Path, told: View, outcome: _Outcome) -> None:
         finally:
             looks.cancel()
             await asyncio.wait([looks])
-        told.table(await show.rows(), milestone=False)
+        await _tabled(show, told)
         if not outcome.passed:
             outcome.log = tuple(
                 f"{node.name}: {line}" for node in nodes for line in node.log()
@@ -125,13 +125,18 @@ async def _steps(show: Showcase, told: View) -> bool:
         told.step(line | figures)
         if not line["ok"]:
             return False
-        told.table(await show.rows(), milestone=name in _MILESTONES)
+        await _tabled(show, told, milestone=name in _MILESTONES)
     return True
 
 
 async def _look(show: Showcase, told: View) -> None:
     """Keep the table as the nodes are."""
     while True:
-        with suppress(BarrelError, Refused, OSError):
-            told.table(await show.rows(), milestone=False)
+        await _tabled(show, told)
         await asyncio.sleep(_LOOK_S)
+
+
+async def _tabled(show: Showcase, told: View, *, milestone: bool = False) -> None:
+    # A node that cannot be asked fails the next step, which says what is wrong.
+    with suppress(BarrelError, Refused, OSError):
+        told.table(await show.rows(), milestone=milestone)
