@@ -20,7 +20,16 @@ from barrel_p2p.core.effects import (
     Send,
     SetTimer,
 )
-from barrel_p2p.testing.overlay.rooms import DOWN, HELD, UP, End, Receiver, Room
+from barrel_p2p.errors import InvalidValue
+from barrel_p2p.testing.overlay.rooms import (
+    DOWN,
+    HELD,
+    ROOMS_MAX,
+    UP,
+    End,
+    Receiver,
+    Room,
+)
 from barrel_p2p.testing.overlay.schedule import Schedule
 from tests.models.rooms import EndModel, ReceiverModel, RoomModel
 from tests.models.schedule import ScheduleModel
@@ -91,12 +100,13 @@ class Node:
         self.origin_ms = 1000 * index
         self.ends: dict[str, Any] = {}
         self.rooms: tuple[Any, ...] = ()
+        self.made: tuple[Any, ...] = ()  # also after it has died
         self.disk: dict[str, object] = {}
         self.deferred: list[tuple[Any, object, object]] = []
         self.is_paused = False
 
     def dial(self, room: Any, order: Dial) -> None:
-        self.world.told.append((self.name, self.rooms.index(room), order))
+        self.world.told.append((self.name, self.made.index(room), order))
 
     def resume(self) -> None:
         self.is_paused = False
@@ -120,7 +130,7 @@ class Net:
         self.nodes = [Node(self, index) for index in range(3)]
         script = list(script)
         for node in self.nodes:
-            node.rooms = tuple(
+            node.rooms = node.made = tuple(
                 kit.room(
                     node,
                     Scripted(f"{node.name}{i}", self.told, script),
@@ -140,9 +150,9 @@ class Net:
         def publish(event: object) -> None:
             self.told.append((node.name, index, "published", event))
             if event == "back":
-                node.rooms[index].feed("fed back")
+                node.made[index].feed("fed back")
             elif event == "on":
-                node.rooms[1 - index].feed("fed on")
+                node.made[1 - index].feed("fed on")
 
         return publish
 
@@ -192,7 +202,7 @@ class Net:
         self.told.append(dict(self.received))
         for node in self.nodes:
             self.told.append((node.disk, len(node.deferred)))
-            self.told += [(room.unsent, room.current) for room in node.rooms]
+            self.told += [(room.unsent, room.current) for room in node.made]
             self.told += [(end.last_ms, end.state) for end in node.ends.values()]
         return self.told
 
@@ -221,3 +231,14 @@ def test_what_is_no_effect_is_refused_by_name() -> None:
     net = Net(COMPILED, [["nonsense"]], is_traced=False)  # type: ignore[list-item]
     with pytest.raises(TypeError, match="not an effect: 'nonsense'"):
         net.nodes[0].rooms[0].feed("begin")
+
+
+def test_a_message_for_a_room_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidValue, match="room 2: a node has up to ROOMS_MAX=2"):
+        Receiver(ROOMS_MAX, defaultdict(int), print)
+    net = Net(COMPILED, [], is_traced=False)
+    first, second = net.nodes[:2]
+    first.rooms = first.rooms[:1]
+    end = End(first, second, 1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a has no room for 7"):
+        net.deliver[1](end, 7)
