@@ -7,6 +7,7 @@ from barrel_p2p.testing.overlay._schedule import Task
 from barrel_p2p.testing.overlay.nodes import Codec, SimNode
 from barrel_p2p.testing.overlay.schedule import Call
 
+ROOMS_MAX: Final[int]
 DOWN: Final[int]
 UP: Final[int]
 HELD: Final[int]

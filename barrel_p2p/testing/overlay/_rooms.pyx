@@ -12,8 +12,6 @@ cimport cython
 
 from barrel_p2p.testing.overlay._schedule cimport Schedule, Task
 
-from collections import deque
-
 from barrel_p2p.core.effects import (
     CancelTimer,
     Dial,
@@ -24,13 +22,16 @@ from barrel_p2p.core.effects import (
     SetTimer,
 )
 from barrel_p2p.core.inputs import Persisted, Received, TimerFired
+from barrel_p2p.errors import InvalidValue
 from barrel_p2p.testing.overlay.trace import KIND_TIMER as _KIND_TIMER
 
 cdef enum:
+    ROOMS_LIMIT = 2
     STATE_DOWN = 0
     STATE_UP = 1
     STATE_HELD = 2
 
+ROOMS_MAX = ROOMS_LIMIT
 DOWN = STATE_DOWN
 UP = STATE_UP
 HELD = STATE_HELD
@@ -63,17 +64,19 @@ cdef class End:
         kept: What was sent since then, to be repeated when the path is whole again.
     """
 
-    cdef readonly object node
-    cdef readonly object peer
-    cdef readonly object name
+    # What every message needs comes first: most of its cost is memory that is cold.
     cdef public End twin
-    cdef public int state
     cdef readonly int64_t latency_ms
     cdef public int64_t last_ms
+    cdef public int state
     cdef public bint slow
+    cdef readonly object name
+    cdef Room _first         # the rooms of the node, in the life in which this began
+    cdef Room _second
+    cdef readonly object node
+    cdef readonly object peer
     cdef public int64_t cut_ms
     cdef public list kept
-    cdef tuple _rooms        # of the node, in the life in which the channel began
 
     def __cinit__(self, node, peer, int64_t latency_ms):
         self.node = node
@@ -83,7 +86,7 @@ cdef class End:
         self.latency_ms = latency_ms
         self.cut_ms = -1
         self.kept = []
-        self._rooms = node.rooms
+        self._first, self._second = (*node.rooms, None, None)[:ROOMS_MAX]
 
 
 @cython.final
@@ -91,28 +94,37 @@ cdef class Receiver(Task):
     """Hands a message to a room at an end of a channel.
 
     Args:
-        index: Of the room.
+        index: Of the room, below ``ROOMS_MAX``.
         received: Message class to how many arrived, a ``defaultdict``; kept here.
         not_up: Takes an end that cannot take a message now, this, and the message.
+
+    Raises:
+        InvalidValue: A node has no such room.
     """
 
-    cdef Py_ssize_t _index
+    cdef bint _is_second
     cdef object _counts
     cdef object _not_up
 
     def __cinit__(self, Py_ssize_t index, received, not_up):
-        self._index = index
+        if not 0 <= index < ROOMS_LIMIT:
+            raise InvalidValue(f"room {index}: a node has up to ROOMS_MAX={ROOMS_MAX}")
+        self._is_second = index == 1
         self._counts = received
         self._not_up = not_up
 
     cdef int run(self, object a, object b) except -1:
         cdef End end = <End?>a
+        cdef Room room
         if end.state != STATE_UP:
             self._not_up(end, self, b)
             return 0
         kind = type(b)
         self._counts[kind] += 1
-        return (<Room>end._rooms[self._index]).tell(_received(end.name, b))
+        room = end._second if self._is_second else end._first
+        if room is None:
+            raise TypeError(f"{end.node.name} has no room for {b!r}")
+        return room.tell(_received(end.name, b))
 
 
 @cython.final
@@ -147,7 +159,7 @@ cdef class Room(Task):
     cdef dict _timers        # key -> what the agenda was given for it
     cdef object _handle
     cdef object _deliver
-    cdef object _waiting
+    cdef list _waiting       # inputs; None until one has to wait
     cdef bint _busy
 
     def __cinit__(self, node, machine, codec, publish, deliver, first=None):
@@ -162,7 +174,6 @@ cdef class Room(Task):
         self._timers = {}
         self._handle = machine.handle
         self._deliver = deliver
-        self._waiting = deque()
 
     def feed(self, event):
         """Tell the machine ``event``, now or after what it is being told already."""
@@ -171,10 +182,12 @@ cdef class Room(Task):
     def stop(self):
         """Forget the timers and whatever waits."""
         self._timers.clear()
-        self._waiting.clear()
+        self._waiting = None
 
     cdef int tell(self, object event) except -1:
         if self._busy:
+            if self._waiting is None:
+                self._waiting = []
             self._waiting.append(event)
             return 0
         self._busy = True
@@ -185,7 +198,7 @@ cdef class Room(Task):
                 self.perform(effects)
             if not self._waiting:
                 break
-            event = self._waiting.popleft()
+            event = self._waiting.pop(0)
         self._busy = False
         return 0
 

@@ -5,6 +5,14 @@ Compiled in ``_rooms.pyx``; what it must do is stated by ``tests/models/rooms.py
 
 from __future__ import annotations
 
-from barrel_p2p.testing.overlay._rooms import DOWN, HELD, UP, End, Receiver, Room
+from barrel_p2p.testing.overlay._rooms import (
+    DOWN,
+    HELD,
+    ROOMS_MAX,
+    UP,
+    End,
+    Receiver,
+    Room,
+)
 
-__all__ = ["DOWN", "HELD", "UP", "End", "Receiver", "Room"]
+__all__ = ["DOWN", "HELD", "ROOMS_MAX", "UP", "End", "Receiver", "Room"]

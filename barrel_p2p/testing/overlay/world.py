@@ -17,7 +17,7 @@ from barrel_p2p.testing.overlay.delivery import receiver
 from barrel_p2p.testing.overlay.faults import Detection, Faults
 from barrel_p2p.testing.overlay.links import Links
 from barrel_p2p.testing.overlay.nodes import SimNode
-from barrel_p2p.testing.overlay.rooms import End, Room
+from barrel_p2p.testing.overlay.rooms import ROOMS_MAX, End, Room
 from barrel_p2p.testing.overlay.schedule import Schedule
 from barrel_p2p.testing.overlay.trace import NODES_MAX, Trace
 
@@ -79,7 +79,7 @@ class World:
             latency_ms=latency_ms,
             detection=detection or Detection(),
         )
-        self.deliver = tuple(receiver(self, index) for index in range(_ROOMS))
+        self.deliver = tuple(receiver(self, index) for index in range(ROOMS_MAX))
         self._build = build
         self.nodes = [
             SimNode(self, index, f"n{index:05}@sim", self.rng.below(_ORIGIN_MS))
@@ -236,9 +236,6 @@ class World:
     def _look_at_all(self) -> None:
         for node in self.nodes:
             self.links.look_at(node)
-
-
-_ROOMS: Final = 2
 
 
 @final
