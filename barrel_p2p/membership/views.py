@@ -183,12 +183,13 @@ class PassiveView:
         rng: Who goes when it is full.
     """
 
-    __slots__ = ("_entries", "_rng", "_settings", "_spares")
+    __slots__ = ("_entries", "_may_have_failed", "_rng", "_settings", "_spares")
 
     def __init__(self, settings: Settings, rng: Rng) -> None:
         self._settings = settings
         self._rng = rng
         self._entries: dict[str, PassiveEntry] = {}
+        self._may_have_failed = False  # False: no entry has a `fail_count`
         self._spares: dict[str, Address] = {}
 
     def __len__(self) -> int:
@@ -267,6 +268,7 @@ class PassiveView:
         if entry is None:
             return False
         entry.fail_count += 1
+        self._may_have_failed = True
         if not entry.proven or entry.fail_count >= self._settings.max_fail_count:
             del self._entries[name]
             return True
@@ -313,12 +315,15 @@ class PassiveView:
 
     def sample(self, count: int, *, without: str = "") -> list[Address]:
         """At most ``count`` of the nodes that have not failed, in random order."""
-        known = [
-            entry.address
-            for name, entry in self._entries.items()
-            if name != without and not entry.fail_count
-        ]
-        return self._rng.sample(known, count)
+        entries = self._entries
+        if self._may_have_failed:
+            known = [name for name, entry in entries.items() if not entry.fail_count]
+            self._may_have_failed = len(known) < len(entries)
+        else:
+            known = list(entries)
+        if without in entries and without in known:
+            known.remove(without)
+        return [entries[name].address for name in self._rng.sample(known, count)]
 
     def drop_aged(self, now_ms: int) -> int:
         """Forget whom nothing was seen of for too long; returns how many."""
