@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from barrel_p2p.core.effects import Persist, SetTimer
 from barrel_p2p.core.names import Address
+from barrel_p2p.core.records import quickly_made
 from barrel_p2p.membership.links import Links
 from barrel_p2p.membership.messages import PEERS_MAX, Shuffle, ShuffleReply
 from barrel_p2p.membership.promotion import Promotion
@@ -31,6 +32,7 @@ _SWAP_ONE_IN_MAX: Final = 200
 _OWN_MAX: Final = 4
 
 
+@quickly_made
 class _Relay(NamedTuple):
     """A walk that came by: whom it went to, and how to answer whom it came from."""
 
@@ -39,6 +41,7 @@ class _Relay(NamedTuple):
     request_id: int
 
 
+@quickly_made
 class _Own(NamedTuple):
     """A shuffle of ours: whom it went to, and whom it told of."""
 
