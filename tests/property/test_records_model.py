@@ -90,6 +90,12 @@ def test_a_call_agrees_with_the_model(
     assert outcome(lambda: cls(*values, **strange)) == expected
 
 
+@pytest.mark.parametrize("cls", [Frozen, Open, Row])
+def test_a_field_is_not_given_twice(cls: type) -> None:
+    with pytest.raises(TypeError, match="multiple values for argument 'one'"):
+        cls(1, one=2)
+
+
 def test_values_are_kept_once_each_and_let_go() -> None:
     class Value:
         pass

@@ -20,6 +20,7 @@ from barrel_p2p.core.effects import (
     Send,
     SetTimer,
 )
+from barrel_p2p.core.inputs import TimerFired
 from barrel_p2p.errors import InvalidValue
 from barrel_p2p.testing.overlay.rooms import (
     DOWN,
@@ -225,6 +226,16 @@ def test_rooms_agree_with_the_model(
 ) -> None:
     first = played(COMPILED, steps, script, is_traced)
     assert first == played(MODEL, steps, script, is_traced)
+
+
+@pytest.mark.parametrize("kit", [COMPILED, MODEL])
+def test_a_timer_that_is_set_again_fires_once_and_later(kit: Kit) -> None:
+    net = Net(kit, [[SetTimer("x", 3)], [SetTimer("x", 9)]], is_traced=False)
+    room = net.nodes[0].rooms[0]
+    room.feed("set")
+    room.feed("set again")
+    net.schedule.run_until(20)
+    assert net.told[2:] == [("a0", 9, TimerFired("x"))]
 
 
 def test_what_is_no_effect_is_refused_by_name() -> None:
