@@ -148,6 +148,7 @@ class Membership:
         )
         self._listeners: list[Callable[[ViewEvent], None]] = []
         self._joins: list[_Waiting] = []
+        self._leaves = 0
         self._saved: tuple[Address, ...] = ()
         self._forget: Callable[[], None] = _nothing
         self._complaints = Complaints(_log)
@@ -175,7 +176,8 @@ class Membership:
 
         Raises:
             InvalidValue: ``ref`` names no node.
-            Conflict: It names this node, or one that is blocked here.
+            Conflict: It names this node, or one that is blocked here; or this node was
+                told to leave meanwhile.
             AuthError, PeerError, PeerUnreachable: There is no channel to the node, or
                 it does not take this node in.
             CallTimeout: Nobody answered in time.
@@ -190,7 +192,10 @@ class Membership:
             raise Conflict(f"cannot join through {reference}: it {why}", peer=name)
         deadline = _deadline(timeout)
         self._pinned.add(reference)
+        leaves = self._leaves
         await self._carrier.connect(reference, timeout=timeout)
+        if self._leaves != leaves:
+            raise _left_meanwhile(name)
         if name in self._machine.active_view():
             self._runner.feed(Join(address_of(reference)))
             return
@@ -211,13 +216,17 @@ class Membership:
     async def leave(self, *, forget: bool = True) -> None:
         """Leave the cluster: every peer is told, and asks this node back no more.
 
-        Channels stay. The node stays out until the next ``join``.
+        Channels stay. The node stays out until the next ``join``; one that is under way
+        has failed.
 
         Args:
             forget: Also forget former peers. False is for a node that stops, and shall
                 find its cluster again when it starts the next time.
         """
+        self._leaves += 1
         self._runner.feed(Leave(forget))
+        for waiting in self._joins:
+            waiting.settle(_left_meanwhile(waiting.name))
 
     def active_view(self) -> list[str]:
         """The peers that gossip goes to, the longest known first."""
@@ -374,6 +383,12 @@ class _Pinned:
 
     def disconnect(self, name: str, reason: str) -> bool:
         return self._carrier.disconnect(name, reason)
+
+
+def _left_meanwhile(name: str) -> Conflict:
+    return Conflict(
+        f"not joined through {name}: this node was told to leave", peer=name
+    )
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -96,6 +97,26 @@ async def test_a_join_that_nobody_answers_times_out() -> None:
         )
         with pytest.raises(CallTimeout, match="b@h"):
             await within(a.views.join(bare.ref, timeout=0.2))
+
+
+async def test_who_is_told_to_leave_while_it_joins_stays_out() -> None:
+    """Whether it is still dialling, or waits for an answer."""
+    async with view_node("a@h") as a, node("b@h") as bare:
+        bare.channels.dispatcher.register(
+            range(32, 39), bare.heard, role=StreamRole.CONTROL
+        )
+        dialling = asyncio.ensure_future(a.views.join(bare.ref))
+        await asyncio.sleep(0)
+        await a.views.leave()
+        with pytest.raises(Conflict, match="told to leave"):
+            await within(dialling)
+        assert bare.frames == []
+        waiting = asyncio.ensure_future(a.views.join(bare.ref))
+        await eventually(lambda: bool(bare.frames))
+        await a.views.leave()
+        with pytest.raises(Conflict, match="told to leave"):
+            await within(waiting)
+        assert a.views.active_view() == []
 
 
 async def test_leave_is_told_to_all_and_sticks_until_the_next_join() -> None:
