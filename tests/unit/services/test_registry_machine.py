@@ -41,6 +41,17 @@ def pair() -> tuple[RegistryBench, RegistryBench]:
     return a, b
 
 
+def knowing(
+    pair: tuple[RegistryBench, RegistryBench], *names: str
+) -> tuple[RegistryBench, RegistryBench]:
+    """The two, once the first has registered ``names`` for its process 1, and told."""
+    a, b = pair
+    for name in names:
+        a.register(name, 1)
+        b.take(a.told[-1])
+    return a, b
+
+
 @pytest.mark.parametrize("name", NAMES, ids=repr)
 def test_any_key_term_names_a_service_here_and_elsewhere(
     pair: tuple[RegistryBench, RegistryBench], name: object
@@ -115,11 +126,7 @@ def test_unregistering_hides_it_everywhere_and_is_told_once(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
     """REG-04, REG-07."""
-    a, b = pair
-    a.register("cart", 1)
-    a.register("user", 1)
-    for delta in a.told:
-        b.take(delta)
+    a, b = knowing(pair, "cart", "user")
     assert b.names() == ["cart", "user"]
     assert a.unregister("cart") == [ServiceUnregistered("cart", "a@h")]
     assert b.take(a.told[-1]) == [ServiceUnregistered("cart", "a@h")]
@@ -135,11 +142,7 @@ def test_an_end_carries_its_reason_to_every_node(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
     """Where the original tells other nodes of an unregistration (FAI-14)."""
-    a, b = pair
-    a.register("cart", 1)
-    a.register("user", 1)
-    for delta in a.told:
-        b.take(delta)
+    a, b = knowing(pair, "cart", "user")
     reason = ("error", "ValueError", "no")
     downs = [ServiceDown("cart", "a@h", reason), ServiceDown("user", "a@h", reason)]
     assert a.down(1, reason) == downs
@@ -196,9 +199,7 @@ def test_a_stale_delta_says_nothing(pair: tuple[RegistryBench, RegistryBench]) -
 def test_another_process_under_the_name_is_an_end_and_a_beginning(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
-    a, b = pair
-    a.register("cart", 1)
-    b.take(a.told[0])
+    a, b = knowing(pair, "cart")
     a.unregister("cart")
     a.register("cart", 2)
     assert b.take(a.told[2]) == [
@@ -252,9 +253,7 @@ def test_the_dead_are_hidden_and_come_back_without_registering(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
     """A local rule, no tombstone: nothing is written, nothing is lost ((c) 4)."""
-    a, b = pair
-    a.register("cart", 1)
-    b.take(a.told[-1])
+    _, b = knowing(pair, "cart")
     assert b.dead("a@h") == [ServiceDown("cart", "a@h", "nodedown")]
     assert b.names() == []
     assert b.told == []
@@ -267,9 +266,7 @@ def test_the_dead_are_hidden_and_come_back_without_registering(
 def test_the_gone_are_dropped_and_not_taken_again_until_they_are_back(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
-    a, b = pair
-    a.register("cart", 1)
-    b.take(a.told[-1])
+    a, b = knowing(pair, "cart")
     b.dead("a@h")
     assert b.gone("a@h") == []
     assert b.machine.entries.snapshot() == {}
@@ -286,9 +283,7 @@ def test_the_gone_are_dropped_and_not_taken_again_until_they_are_back(
 def test_what_was_changed_while_its_node_was_hidden_is_told_when_it_is_back(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
-    a, b = pair
-    a.register("cart", 1)
-    b.take(a.told[-1])
+    a, b = knowing(pair, "cart")
     b.dead("a@h")
     a.unregister("cart")
     a.register("user", 2)
@@ -317,11 +312,7 @@ def test_services_of_one_who_never_comes_are_dropped() -> None:
 def test_a_new_life_owes_nothing_to_the_old_one(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
-    a, b = pair
-    a.register("cart", 1)
-    a.register("user", 1)
-    for delta in a.told:
-        b.take(delta)
+    a, b = knowing(pair, "cart", "user")
     again = RegistryBench("a@h", 2)
     again.wall = a.wall + 1_000
     again.register("cart", 9)
@@ -422,9 +413,7 @@ def test_a_forgotten_tombstone_resurrects_nothing_for_long(
     pair: tuple[RegistryBench, RegistryBench],
 ) -> None:
     """The echo of a removed name reaches its owner, who removes it again."""
-    a, b = pair
-    a.register("cart", 1)
-    b.take(a.told[-1])
+    a, b = knowing(pair, "cart")
     a.unregister("cart")  # Which b does not hear.
     a.machine.entries.gc_tombstones(a.wall + 1_000)
     a.take_all(b)
