@@ -111,6 +111,9 @@ def test_the_goals_of_each_size_are_chosen_by_name() -> None:
     assert names == ["S2", "S2", "S4"]
     assert {goal.name for goal in goals_small()} == {
         "D1",
+        "D3",
+        "D4",
+        "D5",
         "S1",
         "S1b",
         "S2",

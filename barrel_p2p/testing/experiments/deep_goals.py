@@ -23,6 +23,7 @@ from barrel_p2p.testing.experiments.goals import (
 from barrel_p2p.testing.experiments.liars import liars
 from barrel_p2p.testing.experiments.loss import loss
 from barrel_p2p.testing.experiments.outcome import Goal, Outcome, Verdict
+from barrel_p2p.testing.experiments.replicated import goals_replicated
 from barrel_p2p.testing.nodes.goal import SEEDS_DEEP, goal_nodes
 
 __all__ = ["chosen_goals", "goals_deep"]
@@ -51,7 +52,7 @@ def chosen_goals(names: Sequence[str], *, is_deep: bool) -> tuple[Goal, ...]:
 
 
 def goals_deep() -> tuple[Goal, ...]:
-    """S1 to S7, S9 and D1 over all their cases."""
+    """S1 to S7, S9, D1 and D3 to D5 over all their cases."""
     every = [{"policy": p, "arrivals": a} for p in POLICIES for a in ARRIVALS]
     at_once = [case for case in every if case["arrivals"] == "at once"]
     parts = ((0.5, 0.5), (0.9, 0.1), (0.4, 0.3, 0.3))
@@ -77,6 +78,7 @@ def goals_deep() -> tuple[Goal, ...]:
         goal_loss(1_000, 3),
         goal_liars(1_000, 5),
         goal_nodes(SEEDS_DEEP),
+        *goals_replicated(1_000_000, 10_000_000),
     )
 
 

@@ -13,6 +13,7 @@ from barrel_p2p.testing.experiments.cluster import Arrivals, Policy
 from barrel_p2p.testing.experiments.crash import heal, reliability, reunion
 from barrel_p2p.testing.experiments.outcome import Goal, Job, Outcome, Verdict
 from barrel_p2p.testing.experiments.partition import split
+from barrel_p2p.testing.experiments.replicated import goals_replicated
 from barrel_p2p.testing.experiments.tree import burst, senders
 from barrel_p2p.testing.nodes.goal import SEEDS_SMALL, goal_nodes
 
@@ -153,7 +154,7 @@ def judge_heal(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def goals_small() -> tuple[Goal, ...]:
-    """S1 to S5 and D1 as every change is tested."""
+    """S1 to S5, D1 and D3 to D5 as every change is tested."""
     n = 1_000
     shares = ({"n": n, "share": s, "messages": 20} for s in (0.5, 0.8, 0.95))
     every = [{"policy": p, "arrivals": a} for p in POLICIES for a in ARRIVALS]
@@ -171,6 +172,7 @@ def goals_small() -> tuple[Goal, ...]:
         goal_tree(n, 3),
         goal_heal(n, 3),
         goal_nodes(SEEDS_SMALL),
+        *goals_replicated(100_000, 1_000_000),
     )
 
 
