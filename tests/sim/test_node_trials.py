@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,18 +11,20 @@ from pathlib import Path
 import pytest
 
 from barrel_p2p.core.names import Address
+from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import PeerUnreachable
 from barrel_p2p.testing.experiments.outcome import Outcome
 from barrel_p2p.testing.nodes.checks import problems
 from barrel_p2p.testing.nodes.goal import judge_nodes, nodes_run
 from barrel_p2p.testing.nodes.loop import SimLoop, SimulationError
+from barrel_p2p.testing.nodes.moments import Moments
 from barrel_p2p.testing.nodes.trial import trial
 from barrel_p2p.testing.nodes.world import World
-from tests.sim.test_trace import PYTHONS
+from tests.sim.elsewhere import elsewhere, need_same_digests
 from tests.sim.traced_trial import digest_of
 from tests.tree import ROOT
 
-SEEDS = ("1", "9", "24")
+SEEDS = (1, 9, 24)
 
 type Course = Callable[[World], Awaitable[None]]
 
@@ -49,21 +50,13 @@ def run(world: World, course: Course) -> None:
     world.loop.run(whole())
 
 
-@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
-@pytest.mark.parametrize("hash_seed", ["0", "1"])
+@elsewhere
 def test_whole_nodes_depend_on_the_seed_and_on_nothing_else(
     python: Path, hash_seed: str
 ) -> None:
-    """On every Python that is set up here, with hashes of strings that differ."""
-    done = subprocess.run(
-        [str(python), "-m", "tests.sim.traced_trial", *SEEDS],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=False,
+    need_same_digests(
+        "tests.sim.traced_trial", digest_of, SEEDS, python=python, hash_seed=hash_seed
     )
-    assert done.stdout.split() == [digest_of(int(seed)) for seed in SEEDS], done.stderr
 
 
 def test_two_seeds_are_two_runs() -> None:
@@ -157,12 +150,100 @@ def test_a_deaf_way_stops_dials_and_nothing_else(world: World) -> None:
 
 def test_the_checks_see_a_missing_and_a_false_registration(world: World) -> None:
     async def course(world: World) -> None:
-        world.watches[0].registrations["ghost"] = object()
+        world.watches[0].registrations["ghost"] = Pid("n0@sim", 1, 1), {}
         assert len(problems(world)) == 4
         world.watches[0].registrations.clear()
         await world.on(1, world.node(1).start_service_holder("unknown"))
         await virtual(2)
         assert len([p for p in problems(world) if "unknown" in p]) == 4
+
+    run(world, course)
+
+
+def test_the_checks_see_metadata_that_was_not_told(world: World) -> None:
+    async def course(world: World) -> None:
+        await world.on(0, world.node(0).start_service_holder("svc"))
+        await virtual(1)
+        entry = world.node(0).lookup("svc")[0]
+        world.watches[0].registrations["svc"] = entry.pid, dict(entry.meta)
+        assert problems(world) == []
+        world.watches[0].registrations["svc"] = entry.pid, {"other": 1}
+        assert len(problems(world)) == 4
+
+    run(world, course)
+
+
+def test_what_holds_at_every_moment_holds_while_a_node_is_cut_off(world: World) -> None:
+    async def course(world: World) -> None:
+        moments = Moments(world)
+        ways = [(1, other) for other in (0, 2, 3)] + [(o, 1) for o in (0, 2, 3)]
+        mend = world.cut(ways)
+        for second in range(40):
+            await virtual(1)
+            assert list(moments.faults()) == []
+            if second == 15:
+                mend()
+        assert problems(world) == []
+
+    run(world, course)
+    assert world.wrong == []
+
+
+def test_a_look_sees_rooms_that_disagree_and_a_number_that_goes_back(
+    world: World,
+) -> None:
+    async def course(world: World) -> None:
+        moments = Moments(world)
+        assert list(moments.faults()) == []
+        parts = world.node(0).parts
+        del parts.members._machine._peers[world.node(0).active_view()[0]]
+        parts.membership.counters.failures -= 1
+        found = list(moments.faults())
+        assert len(found) == 2
+        assert "n0@sim has" in found[0]
+        assert "members" in found[0]
+        assert "failures back" in found[1]
+
+    run(world, course)
+
+
+def test_a_verdict_that_nothing_excuses_is_wrong(world: World) -> None:
+    async def course(world: World) -> None:
+        world.truth.is_calm = True
+        world.crash(3)
+        await virtual(4)
+        assert world.wrong == []
+        world.freeze(2)
+        await virtual(12)
+        told = [wrong for wrong in world.wrong if "MemberDead(node='n2@sim'" in wrong]
+        assert len(told) == 2
+        world.thaw(2)
+
+    run(world, course)
+
+
+def test_two_nodes_that_lose_each_other_stay_members(world: World) -> None:
+    async def course(world: World) -> None:
+        world.truth.is_calm = True
+        mend = world.sever(0, 1)
+        await virtual(0.5)
+        assert "n1@sim" not in world.node(0).nodes()
+        await virtual(5)
+        assert world.node(0).members() == [f"n{i}@sim" for i in range(4)]
+        mend()
+        await virtual(10)
+        assert problems(world) == []
+
+    run(world, course)
+    assert world.wrong == []
+
+
+def test_a_node_that_joins_after_it_was_told_to_leave_is_reported(world: World) -> None:
+    async def course(world: World) -> None:
+        await world.leave(2)
+        address = world.machines[0].address
+        await world.on(2, world.node(2).join(address))  # Behind the watch's back.
+        assert any("although it has left" in wrong for wrong in world.wrong)
 
     run(world, course)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,35 +9,19 @@ from xxhash import xxh3_64_hexdigest
 
 from barrel_p2p.testing.experiments.cluster import ENCODED_ONE_IN, Cluster
 from barrel_p2p.testing.overlay.trace import Trace
+from tests.sim.elsewhere import elsewhere, need_same_digests
 from tests.sim.traced_run import digest_of
-from tests.tree import ROOT
 
-SEEDS = ("1", "10")
-PYTHONS = [
-    Path(sys.executable),
-    *(
-        python
-        for python in sorted(ROOT.glob(".venv*/bin/python"))
-        if python.parent.resolve() != Path(sys.executable).parent.resolve()
-    ),
-]
+SEEDS = (1, 10)
 
 
-@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
-@pytest.mark.parametrize("hash_seed", ["0", "1"])
+@elsewhere
 def test_a_run_depends_on_its_seed_and_on_nothing_else(
     python: Path, hash_seed: str
 ) -> None:
-    """On every Python that is set up here, with hashes of strings that differ."""
-    done = subprocess.run(
-        [str(python), "-m", "tests.sim.traced_run", *SEEDS],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": hash_seed},
-        capture_output=True,
-        text=True,
-        check=False,
+    need_same_digests(
+        "tests.sim.traced_run", digest_of, SEEDS, python=python, hash_seed=hash_seed
     )
-    assert done.stdout.split() == [digest_of(int(seed)) for seed in SEEDS], done.stderr
 
 
 def test_another_seed_is_another_run() -> None:

@@ -13,7 +13,14 @@ from barrel_p2p.node.parts import Parts
 from barrel_p2p.testing.nodes.watch import Watch
 from barrel_p2p.testing.nodes.world import World
 
-__all__ = ["TIMERS_MAX", "hlc_faults", "problems", "table_faults", "urgent_problems"]
+__all__ = [
+    "TIMERS_MAX",
+    "hlc_faults",
+    "problems",
+    "service_faults",
+    "table_faults",
+    "urgent_problems",
+]
 
 TIMERS_MAX: Final = 256
 """Timers of one room of one node, at rest."""
@@ -23,8 +30,7 @@ _TABLE_MAX: Final = 4  # What names nodes holds at most so many rows for each ma
 
 def problems(world: World) -> list[str]:
     """Everything that does not hold at this moment; empty when all does."""
-    watches = [world.watches[index] for index in world.running()]
-    return [*urgent_problems(world), *_services(watches)]
+    return [*urgent_problems(world), *service_faults(world)]
 
 
 def urgent_problems(world: World) -> list[str]:
@@ -75,16 +81,18 @@ def _members(watches: list[Watch]) -> Iterator[str]:
             yield f"{node.name} knows the lives {known}, not {lives}"
 
 
-def _services(watches: list[Watch]) -> Iterator[str]:
+def service_faults(world: World) -> Iterator[str]:
+    """What of that concerns services: who is found, and as what."""
+    watches = [world.watches[index] for index in world.running()]
     wanted = {
-        (name, watch.node.name): pid
+        (name, watch.node.name): registration
         for watch in watches
-        for name, pid in watch.registrations.items()
+        for name, registration in watch.registrations.items()
     }
     for watch in watches:
         node = watch.node
         found = {
-            (str(name), entry.node): entry.pid
+            (str(name), entry.node): (entry.pid, entry.meta)
             for name in node.list_services()
             for entry in node.lookup(name)
         }
@@ -94,9 +102,6 @@ def _services(watches: list[Watch]) -> Iterator[str]:
                     f"{node.name} finds {found.get(key)} as {key[0]!r} of {key[1]}, not"
                     f" {wanted.get(key)}"
                 )
-        if sorted(watch.services) != sorted(found):
-            told, there = sorted(watch.services), sorted(found)
-            yield f"{node.name} was told of the services {told} and has {there}"
 
 
 def hlc_faults(watch: Watch, highest_wall_ms: int) -> Iterator[str]:

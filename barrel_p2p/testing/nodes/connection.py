@@ -149,6 +149,8 @@ class SimInbound:
                 here.target.index, here.machine.index, frame.kind, frame.body
             )
             self.sink.owner.frame_received(self, frame)
+            if here.network.heard is not None:
+                here.network.heard(here.host, here.target.address.name, frame)
 
 
 @final

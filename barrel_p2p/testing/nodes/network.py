@@ -18,6 +18,7 @@ from barrel_p2p.core.names import Address
 from barrel_p2p.testing.nodes.host import Host, HostClock
 from barrel_p2p.testing.nodes.loop import SimLoop
 from barrel_p2p.testing.overlay.faults import NO_FAULTS, Faults
+from barrel_p2p.wire.frames import Frame
 
 if TYPE_CHECKING:
     from barrel_p2p.testing.nodes.connection import SimConnection
@@ -92,6 +93,8 @@ class Network:
         faults: What may happen to any packet.
         deaf: Ways on which no dial gets through, and how many faults say so.
         machines: By host name or address.
+        heard: Called when a machine has taken a frame: the process on it, who sent the
+            frame, and the frame.
     """
 
     def __init__(self, loop: SimLoop, random: Random) -> None:
@@ -99,6 +102,7 @@ class Network:
         self.faults: Faults = NO_FAULTS
         self.machines: dict[str, Machine] = {}
         self.deaf: dict[tuple[int, int], int] = {}
+        self.heard: Callable[[Host, str, Frame], None] | None = None
         self._random = random
         self._cuts: dict[tuple[int, int], int] = {}
         self._delays_s: dict[tuple[int, int], float] = {}
@@ -167,6 +171,11 @@ class Network:
     def closed(self, connection: SimConnection) -> None:
         """An end is over."""
         self._open.pop(connection, None)
+
+    def between(self, one: Machine, other: Machine) -> list[SimConnection]:
+        """The ends of connections that are open between two machines."""
+        both = {one.index, other.index}
+        return [c for c in self._open if {c.machine.index, c.target.index} == both]
 
     # The trace.
 

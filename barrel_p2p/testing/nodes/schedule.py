@@ -65,6 +65,7 @@ class Faulty:
             self._clock,
             self._deaf,
             self._leave,
+            self._waver,
         ]
         chosen = self._random.sample(kinds, self._random.randint(2, 6))
         running: list[asyncio.Task[None]] = []
@@ -196,9 +197,23 @@ class Faulty:
             return
         self._count("leave")
         world = self._world
-        await world.on(index, world.node(index).leave())
+        await world.leave(index)
         await self._last(0.0, 5.0)
         world.spawn(index, _join(world, index))
+        self._busy.pop(index, None)
+
+    async def _waver(self) -> None:
+        # Told to leave while it is still joining, and to join while it leaves.
+        index = self._free()
+        if index is None:
+            return
+        self._count("waver")
+        world = self._world
+        for _ in range(self._random.randint(2, 4)):
+            await world.leave(index)
+            await self._last(0.0, 0.2)
+            world.spawn(index, _join(world, index))
+            await self._last(0.0, 0.4)
         self._busy.pop(index, None)
 
     # What they share.
@@ -235,9 +250,8 @@ async def _join(world: World, index: int) -> None:
     while world.watches.get(index) is watch and not watch.node.active_view():
         others = [i for i in world.running() if i != index]
         if others:
-            address = world.machines[world.random.choice(others)].address
             try:
-                await watch.node.join(address, timeout=5.0)
+                await world.join(index, world.random.choice(others), timeout=5.0)
             except BarrelError:
                 await asyncio.sleep(0.5)
         else:

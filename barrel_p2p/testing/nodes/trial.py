@@ -16,7 +16,9 @@ from barrel_p2p.testing.nodes.checks import (
     table_faults,
     urgent_problems,
 )
+from barrel_p2p.testing.nodes.finale import SPREAD_S, Finale
 from barrel_p2p.testing.nodes.loop import SimulationError
+from barrel_p2p.testing.nodes.moments import Moments
 from barrel_p2p.testing.nodes.schedule import Faulty
 from barrel_p2p.testing.nodes.workload import Workload
 from barrel_p2p.testing.nodes.world import World
@@ -27,7 +29,6 @@ __all__ = [
     "LATE_S",
     "NODES",
     "PROMPT_S",
-    "SPREAD_S",
     "Trial",
     "lines_of",
     "trial",
@@ -47,11 +48,8 @@ LATE_S: Final = 130.0
 """The same where clocks were set: stamps of a clock that was ahead stay ahead of others
 until these have come there."""
 
-SPREAD_S: Final = 10.0
-"""The same at rest, for news: a look may come while two nodes change their views."""
-
 _LOOK_S: Final = 1.0
-_REPAIR_S: Final = 4.0  # For a broadcast that met a tree in repair.
+_MOMENT_S: Final = 0.8
 
 
 @final
@@ -148,12 +146,21 @@ class _Course:
         self.faulty.skew()
         starts = [world.loop.create_task(self._start(m.index)) for m in world.machines]
         working = world.loop.create_task(self._workload.run(FAULTY_S))
+        looking = world.loop.create_task(self._look())
         await self.faulty.run()
         await asyncio.wait([working, *starts])
         await world.settle_tasks()
         held = await self._until_calm()
         if held:
-            await self._last_words()
+            world.truth.is_calm = True
+            has_wrong_stamps = "clock step" in self.faulty.happened
+            await Finale(
+                world,
+                self._workload,
+                self._holds,
+                has_wrong_stamps=has_wrong_stamps,
+            ).run()
+        looking.cancel()
         for index in world.running():
             for what in hlc_faults(
                 world.watches[index],
@@ -174,27 +181,21 @@ class _Course:
         await asyncio.sleep(world.random.choice((0.0, world.random.random() * 5)))
         await world.start(index)
 
+    async def _look(self) -> None:
+        """Look at every moment, more or less, until something does not hold."""
+        moments, found = Moments(self._world), list[str]()
+        while not found:
+            await asyncio.sleep(_MOMENT_S)
+            found = list(moments.faults())
+        for what in found:
+            self._world.complain(what)
+
     async def _until_calm(self) -> bool:
         """Wait until everything holds, twice in a row; whether it came to that."""
         began_s = self._world.loop.true_s()
         held = await self._holds("after the last fault", CALM_S)
         self.calm_s = self._world.loop.true_s() - began_s
         return held and await self._holds("after that", SPREAD_S)
-
-    async def _last_words(self) -> None:
-        """All who are connected get each other's broadcasts; what ends is gone."""
-        world = self._world
-        ids = await self._workload.broadcast_all()
-        await self._workload.fill()
-        await asyncio.sleep(_REPAIR_S)
-        for index in world.running():
-            watch = world.watches[index]
-            missing = sum(1 for message in ids if message not in watch.delivered)
-            if missing:
-                world.complain(f"{watch.node.name} misses {missing} of {len(ids)}")
-        await self._holds("after registering", SPREAD_S)
-        await self._workload.clear()
-        await self._holds("after unregistering", SPREAD_S)
 
     async def _holds(self, when: str, limit_s: float) -> bool:
         """Wait until everything holds; complain, and return False, if it does not."""

@@ -7,18 +7,22 @@ from collections.abc import Coroutine
 from random import Random
 from typing import Any, Final, final
 
-from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import BarrelError
 from barrel_p2p.runtime.process import Process
 from barrel_p2p.testing.nodes.watch import TOPIC, Watch
 from barrel_p2p.testing.nodes.world import World
 
-__all__ = ["NAMES", "Workload"]
+__all__ = ["CROWD", "NAMES", "Workload"]
 
 NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
 """Names of services, on whichever nodes."""
 
+CROWD: Final = 20
+"""Services that one node registers in a row, each with much to be said of it."""
+
 _PAUSE_S: Final = 0.4
+_CROWD_PAUSE_S: Final = 0.005
+_CROWD_META: Final = "x" * 700
 
 
 @final
@@ -53,6 +57,15 @@ class Workload:
             if name not in watch.registrations:
                 await self._world.on(index, self._register(watch, name))
 
+    async def crowd(self, watch: Watch) -> None:
+        """Register many services, one soon after the other, while the node runs."""
+        index = watch.node.machine.index
+        for number in range(CROWD):
+            if self._world.watches.get(index) is not watch:
+                return
+            await self._register(watch, f"crowd {number}", {"is": _CROWD_META})
+            await asyncio.sleep(self._random.random() * _CROWD_PAUSE_S)
+
     async def clear(self) -> None:
         """Take everything back, one way or the other."""
         for index in self._world.running():
@@ -73,7 +86,10 @@ class Workload:
         watch = self._world.watches[index]
         name = self._random.choice(NAMES)
         work: Coroutine[Any, Any, object]
-        if self._random.random() < 0.3:
+        chance = self._random.random()
+        if chance < 0.01:
+            work = self.crowd(watch)
+        elif chance < 0.3:
             work = self._broadcast(watch)
         elif name not in watch.registrations:
             work = self._register(watch, name)
@@ -83,34 +99,40 @@ class Workload:
             work = self._end(watch, name)
         self._world.spawn(index, work)
 
-    async def _register(self, watch: Watch, name: str) -> None:
+    async def _register(
+        self, watch: Watch, name: str, meta: dict[str, object] | None = None
+    ) -> None:
         if name in watch.registrations:
             return
+        meta = meta or {"turn": self.actions}
         node = watch.node
         pid = node.spawn(_hold)
-        watch.registrations[name] = pid
+        watch.registrations[name] = registered = pid, meta
         try:
-            await node.register_service(name, pid, {"turn": self.actions})
+            await node.register_service(name, pid, meta)
         except BarrelError:
-            if watch.registrations.get(name) == pid:
+            if watch.registrations.get(name) == registered:
                 del watch.registrations[name]
             raise
 
     async def _describe(self, watch: Watch, name: str) -> None:
-        pid = watch.registrations.get(name)
-        if isinstance(pid, Pid):
-            await watch.node.register_service(name, pid, {"turn": self.actions})
+        if name not in watch.registrations:
+            return
+        pid, _ = watch.registrations[name]
+        meta: dict[str, object] = {"turn": self.actions}
+        watch.registrations[name] = pid, meta
+        await watch.node.register_service(name, pid, meta)
 
     async def _end(self, watch: Watch, name: str) -> None:
-        pid = watch.registrations.pop(name, None)
-        if not isinstance(pid, Pid):
+        pid, _ = watch.registrations.pop(name, (None, None))
+        if pid is None:
             return
         if self._random.random() < 0.5:
             await watch.node.unregister_service(name)
         await pid.exit("shutdown")
 
     async def _broadcast(self, watch: Watch) -> bytes:
-        payload = b"%d" % self.actions
+        payload = watch.mark + b"%d" % self.actions
         return await watch.node.parts.broadcast.broadcast(TOPIC, payload)
 
 

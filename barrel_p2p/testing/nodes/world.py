@@ -12,22 +12,28 @@ from typing import Any, Final, Self, final
 
 from xxhash import xxh3_64_intdigest
 
+from barrel_p2p.carrier.connection import Closed, ClosedBy
 from barrel_p2p.config import Config
 from barrel_p2p.core.names import Address
-from barrel_p2p.errors import BarrelError
+from barrel_p2p.errors import BarrelError, NotStarted
 from barrel_p2p.testing.nodes.host import HOST, Host, HostClock
 from barrel_p2p.testing.nodes.loop import SimLoop
 from barrel_p2p.testing.nodes.network import Machine, Network
 from barrel_p2p.testing.nodes.stages import SimNode
+from barrel_p2p.testing.nodes.truth import Truth
 from barrel_p2p.testing.nodes.watch import Watch
+from barrel_p2p.wire.frames import Frame
 
-__all__ = ["ANTI_ENTROPY_MS", "NODES_MAX", "World"]
+__all__ = ["ANTI_ENTROPY_MS", "IDLE_MS", "NODES_MAX", "World"]
 
 NODES_MAX: Final = 64
 """Nodes of one world; many more cost more than they show."""
 
 ANTI_ENTROPY_MS: Final = (2_000, 5_000, 30_000)
 """Between comparisons of replicas; where that is long, it hides no defect of gossip."""
+
+IDLE_MS: Final = (5_000, 5_000, 10_000)
+"""After which a silent channel ends; where a lease ends sooner, that is asked for."""
 
 _CLEAR_S: Final = 60.0
 _PORT: Final = 9_100
@@ -50,6 +56,7 @@ class World:
         network: Between the machines.
         machines: By index.
         watches: Of the lives that run now, by index.
+        truth: What is so.
         wrong: What went wrong, with true times in seconds.
     """
 
@@ -62,13 +69,16 @@ class World:
         self.network = Network(self.loop, Random(seed ^ 0x6E657477))
         self.machines: list[Machine] = []
         self.watches: dict[int, Watch] = {}
+        self.truth = Truth()
         self.wrong: list[str] = []
         self._directory = directory
         self._lives: dict[int, int] = {}
         self._send_high = self.random.choice(_SEND_HIGH)
         self._anti_entropy_ms = self.random.choice(ANTI_ENTROPY_MS)
+        self._idle_ms = self.random.choice(IDLE_MS)
         self._tasks: dict[asyncio.Task[Any], None] = {}
         self._log = _LogWatch(self.complain)
+        self.network.heard = self._heard
         for index in range(nodes):
             self._add_machine(index)
 
@@ -139,18 +149,37 @@ class World:
             peers=self._peers_file(index, life),
             send_high=self._send_high,
         )
+        self.truth.begins(node.name, life)
         await self.on(index, node.start())
         if machine.host.crashed:
             return
-        self.watches[index] = self.call(index, Watch, node, self.complain)
+        self.watches[index] = self.call(index, Watch, node, self.truth, self.complain)
         self.network.note(index, index, 1)
 
     async def stop(self, index: int) -> None:
         """Stop the node of a machine in good order."""
         watch = self.watches.pop(index)
         self.network.note(index, index, 2)
+        self.truth.leaves(watch.node.name)
         await self.on(index, watch.node.stop())
         self._keep_peers(index)
+
+    async def leave(self, index: int) -> None:
+        """Let the node of a machine leave its cluster; ``join`` ends that."""
+        node = self.node(index)
+        self.truth.leaves(node.name)
+        await self.on(index, node.leave())
+
+    async def join(self, index: int, contact: int, *, timeout: float) -> None:
+        """Let the node of a machine join through another one.
+
+        Raises:
+            BarrelError: As for ``Node.join``.
+        """
+        watch = self.watches[index]
+        watch.joins()
+        self.truth.comes_back(watch.node.name)
+        await watch.node.join(self.machines[contact].address, timeout=timeout)
 
     def crash(self, index: int, *, answers: bool = True) -> None:
         """End the process on a machine, between two instructions.
@@ -161,6 +190,7 @@ class World:
         """
         machine = self.machines[index]
         watch = self.watches.pop(index)
+        self.truth.ends(watch.node.name)
         self._keep_peers(index)
         machine.host.crashed = True
         machine.endpoint = None
@@ -176,9 +206,11 @@ class World:
 
     def thaw(self, index: int) -> None:
         """It goes on, unless it has crashed meanwhile."""
-        host = self.machines[index].host
-        if host.frozen:
-            self.loop.thaw(host)
+        machine = self.machines[index]
+        if machine.host.frozen:
+            self.loop.thaw(machine.host)
+            if index in self.watches:
+                self.watches[index].awake_ms = machine.clock.now_ms()
 
     def cut(self, pairs: Iterable[tuple[int, int]]) -> Callable[[], None]:
         """Cut ways, each from the first to the second; the result mends them."""
@@ -194,7 +226,29 @@ class World:
 
         return mend
 
+    def sever(self, one: int, other: int) -> Callable[[], None]:
+        """End all connections between two machines, as if both had heard nothing.
+
+        Neither can dial the other until the result is called.
+        """
+        ways, deaf = ((one, other), (other, one)), self.network.deaf
+        for way in ways:
+            deaf[way] = deaf.get(way, 0) + 1
+        for end in self.network.between(self.machines[one], self.machines[other]):
+            end.host.context.copy().run(end.over, Closed(ClosedBy.IDLE, 0))
+
+        def mend() -> None:
+            for way in ways:
+                deaf[way] -= 1
+
+        return mend
+
     # Inside.
+
+    def _heard(self, host: Host, peer: str, frame: Frame) -> None:
+        watch = self.watches.get(host.index)
+        if watch is not None and self.machines[host.index].host is host:
+            watch.heard(peer, frame)
 
     async def _clear(self) -> None:
         for index in self.running():
@@ -222,6 +276,7 @@ class World:
         ]
         return Config(
             contact_nodes=tuple(contacts),
+            idle_timeout_ms=self._idle_ms,
             replica_anti_entropy_ms=self._anti_entropy_ms,
             discovery_backends=(),
             data_dir=str(self._directory),
@@ -245,8 +300,14 @@ class World:
             return
         error = task.exception()
         host = task.get_context().get(HOST)
-        if error is not None and not (host is not None and host.crashed):
-            self.complain(f"an action failed: {error!r}")
+        if error is None or (host is not None and host.crashed):
+            return
+        if isinstance(error, NotStarted) and host not in self._hosts():
+            return  # It waited for something, and the node has stopped meanwhile.
+        self.complain(f"an action failed: {error!r}")
+
+    def _hosts(self) -> list[Host]:
+        return [self.machines[index].host for index in self.watches]
 
 
 async def _bury(node: SimNode) -> None:
