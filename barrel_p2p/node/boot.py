@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +59,7 @@ __all__ = [
     "SEND_HIGH",
     "SEND_LOW",
     "STAGES",
+    "switched",
 ]
 
 PROTOCOL_MIN: Final = 1
@@ -144,9 +145,9 @@ async def endpoint(parts: Parts) -> AsyncIterator[None]:
         await opened.close(drain=min(parts.left(), 1.0))
 
 
-@asynccontextmanager
-async def messages(parts: Parts) -> AsyncIterator[None]:
-    """Make the switch, which knows where messages go."""
+@contextmanager
+def switched(parts: Parts) -> Iterator[Switch]:
+    """Make the switch, with its processes and what they are told of."""
     parts.switch = switch = Switch(
         parts.name,
         parts.directory.creation,
@@ -157,19 +158,26 @@ async def messages(parts: Parts) -> AsyncIterator[None]:
     switch.fault_of = fault_of
     switch.lower = lower
     switch.lift = lift
-    switch.on_slow = _slow_warning(parts)
     parts.processes = Processes(switch, node=parts.node)
     parts.events = Subscriptions(switch)
     parts.topics = Topics(
         parts.processes, lambda topic, hear: parts.broadcast.subscribe(topic, hear)
     )
-    parts.endpoint.pump.set_after_dispatch(switch.resume)
     try:
-        yield
+        yield switch
     finally:
         parts.events.close()
         parts.topics.close()
         switch.close()
+
+
+@asynccontextmanager
+async def messages(parts: Parts) -> AsyncIterator[None]:
+    """Make the switch, which knows where messages go, and let the port feed it."""
+    with switched(parts) as switch:
+        switch.on_slow = _slow_warning(parts)
+        parts.endpoint.pump.set_after_dispatch(switch.resume)
+        yield
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ lines are compiled onto the engine, and a simulated node has none.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,17 +17,11 @@ from barrel_p2p.config import Config
 from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.discovery.chain import Chain
-from barrel_p2p.node.boot import processes
+from barrel_p2p.node.boot import processes, switched
 from barrel_p2p.node.node import Node
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
-from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
-from barrel_p2p.runtime.calls import fault_of
-from barrel_p2p.runtime.processes import Processes
-from barrel_p2p.runtime.subscriptions import Subscriptions
-from barrel_p2p.runtime.switch import Switch
-from barrel_p2p.runtime.typed import lift, lower
 from barrel_p2p.testing.nodes.endpoint import NoKeys, SimChannels, SimEndpoint
 from barrel_p2p.testing.nodes.network import Machine, Network
 
@@ -119,27 +112,8 @@ async def ground(parts: Parts) -> AsyncIterator[None]:
 @asynccontextmanager
 async def messages(parts: Parts) -> AsyncIterator[None]:
     """The switch, for processes of this node."""
-    parts.switch = switch = Switch(
-        parts.name,
-        parts.directory.creation,
-        asyncio.get_running_loop(),
-        strict=parts.config.strict_messages,
-    )
-    switch.node = parts.node
-    switch.fault_of = fault_of
-    switch.lower = lower
-    switch.lift = lift
-    parts.processes = Processes(switch, node=parts.node)
-    parts.events = Subscriptions(switch)
-    parts.topics = Topics(
-        parts.processes, lambda topic, hear: parts.broadcast.subscribe(topic, hear)
-    )
-    try:
+    with switched(parts):
         yield
-    finally:
-        parts.events.close()
-        parts.topics.close()
-        switch.close()
 
 
 @asynccontextmanager
