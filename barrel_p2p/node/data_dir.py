@@ -202,11 +202,6 @@ class DataDir:
         return self._path / "reset_seed"
 
     @property
-    def hlc_bound(self) -> Path:
-        """The timestamp that no earlier life went beyond."""
-        return self._path / "hlc_bound"
-
-    @property
     def peers(self) -> Path:
         """Peers to try at the next start."""
         return self._path / "peers.json"

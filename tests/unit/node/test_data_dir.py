@@ -67,7 +67,6 @@ def test_its_files_stay_where_they_are_when_the_process_moves(
         assert directory.maps == directory.path / "maps"
         assert directory.peers == directory.path / "peers.json"
         assert directory.reset_seed == directory.path / "reset_seed"
-        assert directory.hlc_bound == directory.path / "hlc_bound"
         assert directory.backups == directory.path / "backups"
         assert directory.resolve("my/keys") == directory.path / "my" / "keys"
         assert directory.resolve("/etc/tls") == Path("/etc/tls")
