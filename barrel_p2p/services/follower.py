@@ -166,8 +166,8 @@ class Follower(Target):
         return pid
 
     def _lose(self, pid: Pid, error: Exception) -> None:
-        is_direct = self._routes.find_route(pid.node) == "direct"
-        if isinstance(error, CallTimeout) and is_direct:
+        is_timeout = isinstance(error, CallTimeout)
+        if is_timeout and self._routes.find_route(pid.node) == "direct":
             return  # It is slow. Without a channel, the time went by for want of one.
         if pid == self._pid:
             self._pid, self._lost = None, pid
