@@ -125,8 +125,8 @@ async def test_every_pair_exchanges_messages_whoever_is_whose_peer(
 ) -> None:
     """SOK-03: with two peers each, most pairs have no channel before they speak.
 
-    What is lost was lost with a channel, of which both ends were told, and comes when
-    it is sent again: dials of views that still change may cross those of senders.
+    What is lost was lost with a channel whose end was told, and comes when it is sent
+    again: dials of views that still change may cross those of senders.
     """
     found: dict[str, Any] = {
         "discovery_backends": ("file",),
