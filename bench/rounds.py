@@ -42,11 +42,14 @@ class Step:
         work: What to do, for a system that does not ask for less (``share``).
         cpus: Position of the server's and of the client's core among those we may
             use; None leaves both to the scheduler.
+        turns: Samples of each system for every repeat: more where one is short beside
+            the machine's moods.
     """
 
     name: str
     work: Work
     cpus: tuple[int, int] | None = None
+    turns: int = 1
 
 
 class System(Protocol):
@@ -78,15 +81,16 @@ class Run[S: System]:
     errors: dict[str, str] = field(default_factory=dict)
 
     def step(self, step: Step, systems: Sequence[S], repeats: int) -> None:
-        """Take ``repeats`` samples of ``step`` of every system that takes part."""
+        """Sample every system that takes part, ``repeats`` times ``step.turns``."""
         taken = self.samples.setdefault(step.name, {})
         part = [system for system in systems if step.work.phase in system.phases]
-        for round_number in range(repeats):
+        rounds = repeats * step.turns
+        for round_number in range(rounds):
             for system in part:
                 where = f"{system.name} {step.name}"
                 if where in self.errors:
                     continue
-                _progress(f"{step.name} {round_number + 1}/{repeats} {system.name}")
+                _progress(f"{step.name} {round_number + 1}/{rounds} {system.name}")
                 try:
                     sample = self._sample(step, system)
                 except ChildFailed as error:

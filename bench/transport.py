@@ -31,9 +31,9 @@ FULL = (
     Step("rtt_pinned", Work("rtt", 10_000), (0, 0)),
     Step("rtt_cross", Work("rtt", 10_000), (1, 0)),
     Step("msgs_single", Work("msgs", 1_024_000)),
-    Step("msgs_batched", Work("msgs", 2_048_000, batch=64)),
+    Step("msgs_batched", Work("msgs", 8_192_000, batch=64)),
     Step("bulk", Work("bulk", 200_000_000)),
-    Step("handshake", Work("handshake", 500, batch=25)),
+    Step("handshake", Work("handshake", 500, batch=25), turns=3),
     Step("idle", Work("idle", 1_000, batch=25)),
 )
 

@@ -100,7 +100,11 @@ class AiopquicPeer(Peer):
     name = "aiopquic"
     package = "aiopquic"
     phases = frozenset({"rtt", "msgs", "bulk", "handshake", "idle"})
-    share: ClassVar[Mapping[str, int]] = {"handshake": 2, "idle": 20}
+    share: ClassVar[Mapping[str, int]] = {
+        "msgs_batched": 4,
+        "handshake": 2,
+        "idle": 20,
+    }
 
     def __init__(self, certificate: Certificate) -> None:
         super().__init__(certificate)

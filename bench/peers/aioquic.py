@@ -84,7 +84,7 @@ class AioquicPeer(Peer):
     share: ClassVar[Mapping[str, int]] = {
         "rtt": 4,
         "msgs_single": 10,
-        "msgs_batched": 10,
+        "msgs_batched": 40,
         "bulk": 25,
         "handshake": 5,
         "idle": 5,
