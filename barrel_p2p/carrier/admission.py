@@ -119,6 +119,7 @@ class Admission[T]:
             follow in the next packet. What it returns is the result of ``run``.
 
     Attributes:
+        promised: The node that we have said, or are about to say, OK to.
         refusal: How it was refused, if it was.
     """
 
@@ -144,6 +145,7 @@ class Admission[T]:
         self._done: asyncio.Future[T] = self._loop.create_future()
         # Whoever ran this may have been cancelled.
         self._done.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.promised: str | None = None
         self.refusal: Refusal | None = None
         self._machine = Handshake(
             Role.DIALLER if connection.dialled else Role.ACCEPTOR,
@@ -289,9 +291,11 @@ class Admission[T]:
                 )
             case machine.AskWanted(peer):
                 answer = self._gate.wanted(peer)
-                self._feed(
-                    machine.Wanted() if answer is None else machine.Unwanted(*answer)
-                )
+                if answer is None:
+                    self.promised = peer.name
+                    self._feed(machine.Wanted())
+                else:
+                    self._feed(machine.Unwanted(*answer))
             case machine.Admitted(peer):
                 self._admit(peer)
             case machine.Refused(code, text, by_peer, presented):

@@ -114,18 +114,19 @@ class Channels:
             wanted=self._wanted,
             disk=disk,
         )
-        self.dialer = Dialer(
-            endpoint,
-            gate,
-            resolve,
-            self._make_channel,
-            handshake_timeout_ms=handshake_timeout_ms,
-        )
         self.reception = Reception(
             gate,
             self._make_channel,
             self.complain,
             limits=limits or AdmissionLimits(),
+            handshake_timeout_ms=handshake_timeout_ms,
+        )
+        self.dialer = Dialer(
+            endpoint,
+            gate,
+            resolve,
+            self._make_channel,
+            self.reception.coming,
             handshake_timeout_ms=handshake_timeout_ms,
         )
         endpoint.on_accept = self.reception.accept

@@ -166,6 +166,7 @@ class Dialer:
         gate: For the handshake.
         resolve: Where a node may be.
         make_channel: Called with a connection on which both sides have said OK.
+        coming: Done when the peer's own dial, to which we said OK, came up or failed.
         handshake_timeout_ms: For everything between TLS and the peer's SESSION.
     """
 
@@ -175,6 +176,7 @@ class Dialer:
         gate: Gate,
         resolve: Resolve,
         make_channel: MakeChannel,
+        coming: Callable[[str], asyncio.Future[None] | None],
         *,
         handshake_timeout_ms: int,
     ) -> None:
@@ -182,6 +184,7 @@ class Dialer:
         self._gate = gate
         self._resolve = resolve
         self._make_channel = make_channel
+        self._coming = coming
         self._timeout_s = handshake_timeout_ms / 1_000
         self._dials: dict[str, Dial] = {}
         self._options: dict[str, ConnectOptions] = {}
@@ -295,6 +298,11 @@ class Dialer:
     async def _repeat(self, dial: Dial) -> None:
         turned_away = deferred = 0
         while not dial.future.done():
+            coming = self._coming(dial.reference.name)
+            if coming is not None:
+                dial.step = "session"
+                await asyncio.wait([coming])
+                continue
             try:
                 await self._attempt(dial)
             except _Deferred:
@@ -313,8 +321,6 @@ class Dialer:
         dial.begin()
         try:
             await self._reach_any(dial, await self._addresses(dial))
-            if dial.gave_way:
-                raise _Deferred
             deadline_s = asyncio.get_running_loop().time() + self._timeout_s
             channel = await self._admit(dial, deadline_s)
             async with asyncio.timeout_at(deadline_s):
@@ -365,6 +371,8 @@ class Dialer:
 
     async def _reach(self, dial: Dial, host: str, port: int) -> None:
         numeric = await self._endpoint.numeric_address(host, port)
+        if dial.gave_way:
+            raise _Deferred
         dial.connection = self._dial(dial.options.local, numeric, port)
         dial.connection.peer = dial.reference.name
         await dial.connection.wait_connected()

@@ -89,7 +89,7 @@ class Reception:
         self._limits = limits
         self._timeout_s = handshake_timeout_ms / 1_000
         self._hosts: Counter[str] = Counter()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Admission[Channel]] = {}
         self._closed = False
         self.turned_away = 0
         self.refused = 0
@@ -134,8 +134,19 @@ class Reception:
         task = asyncio.get_running_loop().create_task(
             self._admit(admission, connection, deadline_s, slot), name=f"admit {host}"
         )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = admission
+        task.add_done_callback(self._tasks.pop)
+
+    def coming(self, name: str) -> asyncio.Future[None] | None:
+        """Done when a dial of ``name``, which was told OK, is up or has failed.
+
+        None if there is no such dial. Whoever then dials it too would have both come
+        up, and the second would take the place of the first.
+        """
+        for task, admission in self._tasks.items():
+            if admission.promised == name:
+                return task
+        return None
 
     async def close(self) -> None:
         """Send everyone away who is not admitted yet."""

@@ -184,11 +184,25 @@ class NoKeys:
         return []
 
 
-class _NoReception:
-    """Connections are admitted by ``SimChannels``."""
+class _SimReception:
+    """Knows whom ``SimChannels`` has admitted and not seen up yet."""
+
+    def __init__(self) -> None:
+        self._admitted: dict[str, Channel] = {}
+
+    def admitted(self, channel: Channel) -> None:
+        """The peer at the other end was told so."""
+        self._admitted[channel.name] = channel
+
+    def coming(self, name: str) -> asyncio.Future[None] | None:
+        """Done when the channel of such a peer is up or has failed."""
+        channel = self._admitted.get(name)
+        if channel is None or channel._outcome.done():
+            return None
+        return channel._outcome
 
     async def close(self) -> None:
-        pass
+        """Nothing is left to close."""
 
 
 @final
@@ -215,14 +229,16 @@ class SimChannels(Channels):
         self._listeners = []
         self._complaints = Complaints(_log)
         self._closing = False
+        self._admitting = _SimReception()
+        self.reception = cast("Any", self._admitting)
         self.dialer = _SimDialer(
             cast("Any", endpoint),
             cast("Any", None),
             resolve,
             self._make_channel,
+            self._admitting.coming,
             handshake_timeout_ms=_HANDSHAKE_MS,
         )
-        self.reception = cast("Any", _NoReception())
         endpoint.channels = self
 
     def admit(self, connection: SimConnection, name: str) -> tuple[str, str] | None:
@@ -230,7 +246,8 @@ class SimChannels(Channels):
         peer = _identity(name)
         refusal = self._wanted(peer)
         if refusal is None:
-            self._make_channel(cast("Any", connection), peer)
+            channel = self._make_channel(cast("Any", connection), peer)
+            self._admitting.admitted(channel)
         return refusal
 
 

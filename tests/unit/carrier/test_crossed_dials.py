@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from collections.abc import Callable
+
+import pytest
 
 from barrel_p2p.carrier.channel import Channel
+from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.core.peers import NodeDown, NodeUp
+from barrel_p2p.errors import PeerUnreachable
 from barrel_p2p.wire.frames import encode
+from barrel_p2p.wire.kinds import Kind
 from tests.channel_nodes import (
     DATA_KIND,
     ChannelNode,
@@ -89,3 +96,83 @@ async def test_a_dial_into_nothing_does_not_refuse_the_one_that_works() -> None:
             assert not near.dialled
             await settled(a, b)
             assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
+
+
+def hold_sessions(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """Have diallers keep their SESSION back; each is said by calling what is listed."""
+    held: list[Callable[[], None]] = []
+    say = Channel._say
+
+    def say_later(channel: Channel, role: StreamRole, kind: int, body: bytes) -> None:
+        if kind == Kind.SESSION and channel.dialled:
+            held.append(lambda: say(channel, role, kind, body))
+        else:
+            say(channel, role, kind, body)
+
+    monkeypatch.setattr(Channel, "_say", say_later)
+    return held
+
+
+async def test_who_has_said_ok_waits_for_the_session_and_does_not_dial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A dial between OK and SESSION would take the place of a channel in use."""
+    held = hold_sessions(monkeypatch)
+    async with pair_of_nodes() as (a, b):
+        dial = asyncio.ensure_future(b.channels.connect(a.ref))
+        await eventually(lambda: bool(held))
+        other = asyncio.ensure_future(a.channels.connect(b.ref))
+        with pytest.raises(TimeoutError):  # Time for the dial that must not happen.
+            await asyncio.wait_for(asyncio.shield(other), 0.3)
+        assert len(a.endpoint.connections) == 1
+        held.pop()()
+        near, far = await within(other), await within(dial)
+        assert (near.dialled, far.dialled) == (False, True)
+        assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
+
+
+async def test_who_stores_the_pin_of_a_peer_it_takes_does_not_dial_it_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk may take long between the decision to say OK and the OK itself."""
+    stored = threading.Event()
+    async with pair_of_nodes() as (a, b):
+        pin, begun = a.trust.pin, threading.Event()
+
+        def pin_later(name: str, key: bytes) -> None:
+            begun.set()
+            assert stored.wait(10)
+            pin(name, key)
+
+        monkeypatch.setattr(a.trust, "pin", pin_later)
+        dial = asyncio.ensure_future(b.channels.connect(a.ref))
+        await eventually(begun.is_set)
+        other = asyncio.ensure_future(a.channels.connect(b.ref))
+        with pytest.raises(TimeoutError):  # Time for the dial that must not happen.
+            await asyncio.wait_for(asyncio.shield(other), 0.3)
+        assert len(a.endpoint.connections) == 1
+        stored.set()
+        near, far = await within(other), await within(dial)
+        assert (near.dialled, far.dialled) == (False, True)
+        assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
+
+
+async def test_a_session_that_never_comes_leaves_the_way_to_a_dial_of_our_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The peer's connection dies between OK and SESSION; whoever waits gets there."""
+    held = hold_sessions(monkeypatch)
+    async with pair_of_nodes() as (a, b):
+        dial = asyncio.ensure_future(b.channels.connect(a.ref))
+        await eventually(lambda: bool(held))
+        other = asyncio.ensure_future(a.channels.connect(b.ref))
+        (first,) = b.endpoint.connections
+        held.clear()
+        first.close(0, "changed its mind")
+        with pytest.raises(PeerUnreachable):
+            await within(dial)
+        await eventually(lambda: bool(held))
+        held.pop()()
+        near, far = await within(other), await within(b.channels.connect(a.ref))
+        assert (near.dialled, far.dialled) == (True, False)
+        assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
