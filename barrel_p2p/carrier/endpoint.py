@@ -361,10 +361,11 @@ class Endpoint:
                 return
 
     async def _resolve(self, host: str, port: int) -> str:
-        family = 6 if ":" in self._alive().address()[0] else 4
+        engine = self._alive()
         if host.replace(".", "").isdigit() or ":" in host:
             return host
-        wanted = socket.AF_INET6 if family == 6 else socket.AF_INET
+        is_v6 = ":" in engine.address()[0]
+        wanted = socket.AF_INET6 if is_v6 else socket.AF_INET
         try:
             found = await self._loop.getaddrinfo(
                 host, port, family=wanted, type=socket.SOCK_DGRAM

@@ -12,9 +12,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
-from socket import if_nametoindex
+from socket import AF_INET, AF_INET6, if_nametoindex, inet_ntop, inet_pton
 from typing import TYPE_CHECKING, Final
 
 from barrel_p2p.errors import (
@@ -383,14 +382,15 @@ def _system_error(status: int, code: int) -> str:
 def _native_address(host: str, port: int) -> _CData:
     address = ffi.new("bp_address_t *")
     name, _, zone = host.partition("%")
+    family = AF_INET6 if ":" in name else AF_INET
     try:
-        ip = ip_address(name)
-    except ValueError as error:
+        packed = inet_pton(family, name)
+    except (OSError, ValueError) as error:
         raise InvalidValue(f"{host!r} is no numeric IP address") from error
     if not 0 <= port <= 65_535:
         raise InvalidValue(f"port {port} is outside 0 to 65535")
-    address.family = ip.version
-    address.ip = ip.packed.ljust(16, b"\0")
+    address.family = 6 if family == AF_INET6 else 4
+    address.ip = packed.ljust(16, b"\0")
     address.port = port
     if zone:
         address.scope = _zone_index(zone)
@@ -407,9 +407,9 @@ def _zone_index(zone: str) -> int:
 def _host_port(address: _CData) -> HostPort:
     raw = bytes(address.ip)
     if address.family == 4:
-        return str(ip_address(raw[:4])), address.port
+        return inet_ntop(AF_INET, raw[:4]), address.port
     if address.family == 6:
-        host = str(ip_address(raw))
+        host = inet_ntop(AF_INET6, raw)
         return f"{host}%{address.scope}" if address.scope else host, address.port
     return "", 0
 
