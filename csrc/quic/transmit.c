@@ -3,7 +3,8 @@
  *
  * Congestion control paces in bursts and then asks for waits of a few microseconds.
  * Leaving for the event loop would turn each into a sleep of fifty, so waits up to
- * spin_us are spun away after something was sent.
+ * spin_us are spun away after something was sent. Bursts that are so near to each other
+ * leave as one train: the kernel's work is by the train, not by the byte.
  */
 #include <errno.h>
 #include <netinet/udp.h>
@@ -50,14 +51,23 @@ add_source(struct msghdr *header, const struct sockaddr_storage *from)
     }
 }
 
+typedef struct {
+    uint8_t *bytes;
+    size_t length;
+    size_t segment; /* size of its datagrams, but for the last; 0: it is one */
+    struct sockaddr_storage from;
+    bp_pq_cnx_t *cnx; /* NULL for a packet of no connection */
+} train_t;
+
 static void
-describe(bp_engine_t *engine, unsigned int i, size_t length, size_t segment,
-         const struct sockaddr_storage *from)
+describe(bp_engine_t *engine, unsigned int i, const train_t *train)
 {
     struct bp_udp *udp = engine->udp;
     struct msghdr *header = &udp->tx[i].msg_hdr;
-    udp->tx_iov[i] = (struct iovec){udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, length};
+    size_t segment = train->segment;
+    udp->tx_iov[i] = (struct iovec){train->bytes, train->length};
     udp->tx_segment[i] = segment;
+    udp->tx_from[i] = train->from;
     *header = (struct msghdr){.msg_name = &udp->tx_to[i],
                               .msg_namelen = udp->tx_to[i].ss_family == AF_INET
                                                  ? (socklen_t)sizeof(struct sockaddr_in)
@@ -65,12 +75,12 @@ describe(bp_engine_t *engine, unsigned int i, size_t length, size_t segment,
                               .msg_iov = &udp->tx_iov[i],
                               .msg_iovlen = 1,
                               .msg_control = udp->tx_control[i].bytes};
-    if (segment > 0 && segment < length) {
+    if (segment > 0 && segment < train->length) {
         uint16_t value = (uint16_t)segment;
         add_control(header, SOL_UDP, UDP_SEGMENT, &value, sizeof(value));
     }
     if (engine->sockets[udp->tx_socket].wildcard) {
-        add_source(header, from);
+        add_source(header, &train->from);
     }
     if (header->msg_controllen == 0) {
         header->msg_control = NULL;
@@ -135,16 +145,43 @@ flush(bp_engine_t *engine)
     return true;
 }
 
-typedef struct {
-    size_t length;
-    size_t segment; /* size of its datagrams, but for the last; 0: it is one */
-    struct sockaddr_storage from;
-    bp_pq_cnx_t *cnx; /* NULL for a packet of no connection */
-} train_t;
+/*
+ * How many bytes the newest train may grow by: it has several datagrams, all of one size,
+ * and room for a burst more. 0 when it may not.
+ */
+static size_t
+growth(const bp_engine_t *engine)
+{
+    const struct bp_udp *udp = engine->udp;
+    if (udp->tx_count == 0) {
+        return 0;
+    }
+    unsigned int newest = udp->tx_count - 1;
+    size_t length = udp->tx_iov[newest].iov_len;
+    size_t segment = udp->tx_segment[newest];
+    if (segment == 0 || segment >= length || length % segment != 0) {
+        return 0;
+    }
+    size_t room = BP_GSO_BYTES_MAX - length;
+    return room >= BP_TX_BURST * segment ? room : 0;
+}
 
-/* Have the next train written to slot i. Returns false when nothing is due. */
+/* Whether the train that was written behind the newest one goes the same way. */
 static bool
-next_train(bp_engine_t *engine, unsigned int i, uint32_t *empty, train_t *train)
+continues(const struct bp_udp *udp, const train_t *train, int socket)
+{
+    unsigned int i = udp->tx_count;
+    size_t datagram = train->segment > 0 ? train->segment : train->length;
+    bool same_size = datagram == udp->tx_segment[i - 1] ||
+                     (datagram == train->length && datagram < udp->tx_segment[i - 1]);
+    return same_size && socket == udp->tx_socket &&
+           bp_address_equal(&udp->tx_to[i], &udp->tx_to[i - 1]) &&
+           bp_address_equal(&train->from, &udp->tx_from[i - 1]);
+}
+
+/* Have the next train written. Returns false when nothing is due. */
+static bool
+next_train(bp_engine_t *engine, size_t room, uint32_t *empty, train_t *train)
 {
     struct bp_udp *udp = engine->udp;
     for (;;) {
@@ -155,9 +192,9 @@ next_train(bp_engine_t *engine, unsigned int i, uint32_t *empty, train_t *train)
         train->from.ss_family = AF_UNSPEC;
         train->cnx = NULL;
         int status = engine->pq->picoquic_prepare_next_packet_ex(
-            engine->quic, engine->now_us, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES,
-            BP_GSO_BYTES_MAX, &train->length, &udp->tx_to[i], &train->from, &interface,
-            &log_cid, &train->cnx, engine->gso ? &train->segment : NULL);
+            engine->quic, engine->now_us, train->bytes, room, &train->length,
+            &udp->tx_to[udp->tx_count], &train->from, &interface, &log_cid, &train->cnx,
+            engine->gso ? &train->segment : NULL);
         if (status == 0 && train->length > 0) {
             return true;
         }
@@ -194,29 +231,41 @@ prepare(bp_engine_t *engine, bool *blocked, uint32_t *empty)
 {
     struct bp_udp *udp = engine->udp;
     unsigned int prepared = 0;
-    train_t train;
-    while (udp->tx_count < BP_TX_MESSAGES && next_train(engine, udp->tx_count, empty, &train)) {
+    while (udp->tx_count < BP_TX_MESSAGES) {
         unsigned int i = udp->tx_count;
+        size_t room = growth(engine);
+        train_t train = {.bytes = udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES};
+        if (room > 0) {
+            train.bytes = (uint8_t *)udp->tx_iov[i - 1].iov_base + udp->tx_iov[i - 1].iov_len;
+        }
+        if (!next_train(engine, room > 0 ? room : BP_GSO_BYTES_MAX, empty, &train)) {
+            break;
+        }
         int socket = bp_udp_pick_socket(engine, &train.from, &udp->tx_to[i]);
         if (socket < 0) {
             continue; /* no socket of that family: the same as a lost packet */
         }
         count_train(engine, &train);
+        prepared++;
+        if (room > 0 && continues(udp, &train, socket)) {
+            udp->tx_iov[i - 1].iov_len += train.length;
+            continue;
+        }
         if (i > 0 && socket != udp->tx_socket) {
             /* Move the train to the front once the others are out. */
             struct sockaddr_storage to = udp->tx_to[i];
             if (!flush(engine)) {
                 *blocked = true;
-                return prepared; /* this train is lost; QUIC repairs it */
+                return prepared - 1; /* this train is lost; QUIC repairs it */
             }
-            memmove(udp->tx_bytes, udp->tx_bytes + (size_t)i * BP_MESSAGE_BYTES, train.length);
+            memmove(udp->tx_bytes, train.bytes, train.length);
+            train.bytes = udp->tx_bytes;
             udp->tx_to[0] = to;
             i = 0;
         }
         udp->tx_socket = socket;
-        describe(engine, i, train.length, train.segment, &train.from);
+        describe(engine, i, &train);
         udp->tx_count = i + 1;
-        prepared++;
     }
     return prepared;
 }
@@ -240,21 +289,23 @@ bp_engine_send(bp_engine_t *engine)
         bp_engine_reap(engine);
         unsigned int prepared = prepare(engine, &blocked, &empty);
         sent = sent || prepared > 0;
-        if (!blocked) {
-            blocked = !flush(engine);
-        }
         delay_us = engine->pq->picoquic_get_next_wake_delay(engine->quic, engine->now_us,
                                                             WAKE_DELAY_MAX_US);
+        bool spins = delay_us > 0 && sent && delay_us <= (int64_t)engine->config.spin_us;
+        bool grows = spins && prepared > 0 && engine->udp->tx_count == 1 && growth(engine) > 0;
+        if (!blocked && !grows) {
+            blocked = !flush(engine);
+        }
         if (delay_us <= 0 && prepared > 0) {
             continue;
         }
-        if (delay_us > 0 && sent && delay_us <= (int64_t)engine->config.spin_us) {
+        if (spins) {
             bp_clock_spin(engine, engine->now_us + (uint64_t)delay_us);
             continue;
         }
         break;
     }
-    if (blocked) {
+    if (blocked || !flush(engine)) {
         return BP_OK; /* the poll descriptor tells when there is room */
     }
     bp_udp_watch_writable(engine, false);

@@ -20,6 +20,7 @@ struct bp_udp {
     struct mmsghdr tx[BP_TX_MESSAGES];
     struct iovec tx_iov[BP_TX_MESSAGES];
     struct sockaddr_storage tx_to[BP_TX_MESSAGES];
+    struct sockaddr_storage tx_from[BP_TX_MESSAGES];
     bp_control_t tx_control[BP_TX_MESSAGES];
     size_t tx_segment[BP_TX_MESSAGES];
     unsigned int tx_count; /* prepared and not yet sent, all through tx_socket */

@@ -25,12 +25,17 @@ typedef struct {
 } fault_t;
 
 static fault_t fault;
+static size_t longest; /* bytes of a message, since it was last set to 0 */
 
 /* Takes the place of the C library's. */
 int
 sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags)
 {
     bool train = messages[0].msg_hdr.msg_controllen > 0;
+    for (unsigned int i = 0; i < count; i++) {
+        size_t length = messages[i].msg_hdr.msg_iov->iov_len;
+        longest = length > longest ? length : longest;
+    }
     bool due = fault.every > 0 && ++fault.calls % fault.every == 0;
     if (due && (train || fault.error != EIO)) {
         fault.injected++;
@@ -202,6 +207,22 @@ megabytes_cross_the_loopback_on_both_families(void)
         CHECK(stats.datagrams_in > 1000 && stats.bytes_in > 8 << 20);
         pair_free(&pair);
     }
+}
+
+/* Congestion control gives out 16 datagrams at a time. */
+static void
+bursts_that_follow_closely_leave_as_one_train(void)
+{
+    bp_config_t config = live_config();
+    config.spin_us = 1000;
+    pair_init(&pair, 1);
+    add_at(0, &config, "127.0.0.1");
+    add_at(1, &config, "127.0.0.1");
+    uint64_t client = connect_to(&pair.sides[1].address);
+    longest = 0;
+    transfer(client, 8 << 20);
+    CHECK(longest > 32 * 1440 && longest <= BP_GSO_BYTES_MAX);
+    pair_free(&pair);
 }
 
 static void
@@ -488,6 +509,7 @@ int
 main(void)
 {
     RUN(megabytes_cross_the_loopback_on_both_families);
+    RUN(bursts_that_follow_closely_leave_as_one_train);
     RUN(without_trains_the_bytes_are_the_same);
     RUN(a_wildcard_socket_answers_from_the_address_it_was_asked_at);
     RUN(a_full_kernel_buffer_only_delays);
