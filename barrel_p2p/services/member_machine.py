@@ -199,11 +199,16 @@ class MemberMachine:
         self._count_up()
         self._peers[event.node] = None
         table = [self._own_lease()]
+        suspicions = []
         for node, member in self._members.items():
             age_ms = max(now_ms - member.renewed_ms, 0)
             if member.state <= State.SUSPECT and age_ms < self.settings.ttl_ms:
                 table.append((node, member.creation, member.seq, age_ms))
+            if member.state is State.SUSPECT and node != event.node:
+                suspicions.append(self._suspicion(node, member))
         self._tell(table, (event.node,))
+        # It may have had no peer when they were flooded.
+        self._out.extend(Send(event.node, suspicion) for suspicion in suspicions)
 
     def _on_peer_down(self, event: PeerDown, now_ms: int) -> None:
         self._peers.pop(event.node, None)
@@ -477,10 +482,14 @@ class MemberMachine:
     def _suspect(self, node: str, member: Member, now_ms: int, *, lapsed: bool) -> None:
         reason = "expired" if lapsed else "unreachable"
         self._table.suspect(node, member, self.node, reason, now_ms)
-        suspicion = Suspect(node, member.creation, member.seq, self.node, lapsed)
+        suspicion = self._suspicion(node, member)
         self._flood(suspicion)
         if node in self._channels and node not in self._peers:
             self._out.append(Send(node, suspicion))
+
+    def _suspicion(self, node: str, member: Member) -> Suspect:
+        lapsed = member.reason == "expired"
+        return Suspect(node, member.creation, member.seq, self.node, lapsed)
 
     def _vouch(self, node: str, member: Member, now_ms: int) -> None:
         """We have a channel to it, so it lives. Say so to all."""

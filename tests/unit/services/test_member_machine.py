@@ -132,6 +132,25 @@ def test_a_new_peer_is_told_every_lease_with_its_age(bench: Bench) -> None:
     assert ages == {"me@h": 0, "a@h": 400, "b@h": 1_700}
 
 
+def test_a_new_peer_is_told_whom_this_node_suspects(bench: Bench) -> None:
+    """It may have had no peer when the suspicion was flooded."""
+    bench.meet("a@h")
+    bench.hear("a@h", Leases(WALL, (("b@h", 7, 40, 0), ("d@h", 2, 9, 0))))
+    bench.hear("a@h", Suspect("b@h", 7, 41, "a@h", False))
+    bench.hear("a@h", Suspect("d@h", 2, 9, "a@h", True))
+    assert sent(bench.tell(PeerUp("c@h")), Suspect) == [
+        ("c@h", Suspect("b@h", 7, 41, "me@h", False)),
+        ("c@h", Suspect("d@h", 2, 9, "me@h", True)),
+    ]
+    assert sent(bench.tell(PeerUp("b@h")), Suspect) == [
+        ("b@h", Suspect("d@h", 2, 9, "me@h", True)),
+    ]
+    bench.hear("a@h", Alive("d@h", 2, 10))
+    bench.wait(SUSPECT)
+    assert bench.machine.is_dead("b@h")
+    assert sent(bench.tell(PeerUp("e@h")), Suspect) == []
+
+
 def test_the_receiver_adds_the_age_that_it_was_told(bench: Bench) -> None:
     """A lease that was told as old runs out as early as it does at the teller."""
     bench.meet("a@h")
