@@ -228,6 +228,11 @@ class Membership:
         for waiting in self._joins:
             waiting.settle(_left_meanwhile(waiting.name))
 
+    @property
+    def has_left(self) -> bool:
+        """Whether this node has left, and did not join since."""
+        return self._machine.has_left
+
     def active_view(self) -> list[str]:
         """The peers that gossip goes to, the longest known first."""
         return self._machine.active_view()

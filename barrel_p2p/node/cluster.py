@@ -57,7 +57,11 @@ class ClusterNode(ABC):
         """
         parts = self._overlay()
         parts.members.come_back()
-        await parts.membership.join(contact_node, timeout=timeout)
+        try:
+            await parts.membership.join(contact_node, timeout=timeout)
+        finally:
+            if parts.membership.has_left:
+                parts.members.leave()
 
     async def leave(self) -> None:
         """Leave the cluster, and stay out until the next ``join``. Channels stay.

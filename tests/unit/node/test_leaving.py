@@ -13,12 +13,15 @@ from barrel_p2p import (
     MemberDead,
     MemberUp,
     Node,
+    PeerUnreachable,
     ServiceDown,
     ServiceNotFound,
     ServiceRegistered,
 )
+from barrel_p2p.core.inputs import Received
 from barrel_p2p.node.cluster_operations import perform_on_cluster
 from barrel_p2p.node.requests import Leave, Members
+from barrel_p2p.services.member_messages import Leases
 from barrel_p2p.testing import cluster, eventually
 
 PATIENT: dict[str, Any] = {"member_ttl_ms": 60_000}  # No lease runs out in these tests.
@@ -105,6 +108,23 @@ async def test_whoever_joins_again_finds_all_members_and_services(
             for node in nodes:
                 await eventually(partial(_knows, node, 4))
                 await eventually(partial(_lists, node, 4))
+
+
+async def test_who_cannot_join_after_leaving_still_believes_no_old_lease(
+    tmp_path: Path,
+) -> None:
+    """A peer may say it before it has heard that this node has left."""
+    async with cluster(3, directory=tmp_path, **PATIENT) as (a, b, c):
+        await a.leave()
+        await c.stop()
+        with pytest.raises(PeerUnreachable):
+            await a.join(c.name, timeout=2)
+        life = b._running().switch.creation
+        old = Leases(0, ((b.name, life, 1 << 16, 0),))
+        a._running().members._runner.feed(Received(b.name, old))
+        assert a.members() == [a.name]
+        await a.join(b)
+        await eventually(partial(_knows, a, 2))
 
 
 async def test_a_service_started_while_alone_is_found_after_joining(
