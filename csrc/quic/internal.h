@@ -16,6 +16,7 @@
 #define BP_RX_CALLS_MAX 4u        /* recvmmsg calls per bp_engine_receive and socket */
 #define BP_TX_ROUNDS_MAX 64u      /* sendmmsg calls per bp_engine_send */
 #define BP_GSO_BYTES_MAX 65507u
+#define BP_GSO_SEGMENTS_MAX 64u   /* UDP_MAX_SEGMENTS of the oldest kernels that know GSO */
 #define BP_TX_BURST 4u            /* datagrams that a train must have room for to grow */
 #define BP_CONTROL_BYTES 128u     /* ancillary data of one message */
 #define BP_CONNECTIONS_MAX (1u << 20)

@@ -147,7 +147,8 @@ flush(bp_engine_t *engine)
 
 /*
  * How many bytes the newest train may grow by: it has several datagrams, all of one size,
- * and room for a burst more. 0 when it may not.
+ * and room for a burst more. 0 when it may not: the kernel refuses a train that has too
+ * many datagrams, however short they are.
  */
 static size_t
 growth(const bp_engine_t *engine)
@@ -162,7 +163,11 @@ growth(const bp_engine_t *engine)
     if (segment == 0 || segment >= length || length % segment != 0) {
         return 0;
     }
-    size_t room = BP_GSO_BYTES_MAX - length;
+    size_t bytes_max = BP_GSO_SEGMENTS_MAX * segment;
+    if (bytes_max > BP_GSO_BYTES_MAX) {
+        bytes_max = BP_GSO_BYTES_MAX;
+    }
+    size_t room = length < bytes_max ? bytes_max - length : 0;
     return room >= BP_TX_BURST * segment ? room : 0;
 }
 
