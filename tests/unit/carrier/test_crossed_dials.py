@@ -113,6 +113,24 @@ def hold_sessions(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     return held
 
 
+async def connect_without_a_dial(
+    a: ChannelNode,
+    b: ChannelNode,
+    dial: asyncio.Future[Channel],
+    *,
+    then: Callable[[], None],
+) -> None:
+    """Node a wants the channel that b is opening: it gets that one, after ``then``."""
+    other = asyncio.ensure_future(a.channels.connect(b.ref))
+    with pytest.raises(TimeoutError):  # Time for the dial that must not happen.
+        await asyncio.wait_for(asyncio.shield(other), 0.3)
+    assert len(a.endpoint.connections) == 1
+    then()
+    near, far = await within(other), await within(dial)
+    assert (near.dialled, far.dialled) == (False, True)
+    assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
+
+
 async def test_who_has_said_ok_waits_for_the_session_and_does_not_dial(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -121,14 +139,7 @@ async def test_who_has_said_ok_waits_for_the_session_and_does_not_dial(
     async with pair_of_nodes() as (a, b):
         dial = asyncio.ensure_future(b.channels.connect(a.ref))
         await eventually(lambda: bool(held))
-        other = asyncio.ensure_future(a.channels.connect(b.ref))
-        with pytest.raises(TimeoutError):  # Time for the dial that must not happen.
-            await asyncio.wait_for(asyncio.shield(other), 0.3)
-        assert len(a.endpoint.connections) == 1
-        held.pop()()
-        near, far = await within(other), await within(dial)
-        assert (near.dialled, far.dialled) == (False, True)
-        assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
+        await connect_without_a_dial(a, b, dial, then=held.pop())
 
 
 async def test_who_stores_the_pin_of_a_peer_it_takes_does_not_dial_it_meanwhile(
@@ -147,14 +158,7 @@ async def test_who_stores_the_pin_of_a_peer_it_takes_does_not_dial_it_meanwhile(
         monkeypatch.setattr(a.trust, "pin", pin_later)
         dial = asyncio.ensure_future(b.channels.connect(a.ref))
         await eventually(begun.is_set)
-        other = asyncio.ensure_future(a.channels.connect(b.ref))
-        with pytest.raises(TimeoutError):  # Time for the dial that must not happen.
-            await asyncio.wait_for(asyncio.shield(other), 0.3)
-        assert len(a.endpoint.connections) == 1
-        stored.set()
-        near, far = await within(other), await within(dial)
-        assert (near.dialled, far.dialled) == (False, True)
-        assert (a.events, b.events) == ([NodeUp("b@h")], [NodeUp("a@h")])
+        await connect_without_a_dial(a, b, dial, then=stored.set)
 
 
 async def test_a_session_that_never_comes_leaves_the_way_to_a_dial_of_our_own(
