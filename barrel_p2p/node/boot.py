@@ -42,6 +42,7 @@ from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.state import state
 from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.quic.settings import EngineSettings
@@ -286,6 +287,7 @@ STAGES: Final[tuple[Stage, ...]] = (
     channels,
     processes,
     overlay,
+    state,
     discovery,
     control,
 )

@@ -56,12 +56,11 @@ class ClusterNode(ABC):
             When it returns, this node has a peer and is one.
         """
         parts = self._overlay()
-        parts.members.come_back()
-        try:
-            await parts.membership.join(contact_node, timeout=timeout)
-        finally:
-            if parts.membership.has_left:
-                parts.members.leave()
+        # Not sooner: what former peers still say would make members of this node's
+        # before it is in, and who fails to join would have to lose them again.
+        await parts.membership.join(
+            contact_node, timeout=timeout, reached=parts.members.come_back
+        )
 
     async def leave(self) -> None:
         """Leave the cluster, and stay out until the next ``join``. Channels stay.
