@@ -166,13 +166,21 @@ class Membership:
         for name in self._carrier.nodes():
             self._runner.feed(NodeUp(name))
 
-    async def join(self, ref: _Reference, *, timeout: float | None = 10.0) -> None:
+    async def join(
+        self,
+        ref: _Reference,
+        *,
+        timeout: float | None = 10.0,
+        reached: Callable[[], None] | None = None,
+    ) -> None:
         """Become a member through a node, also after ``leave``.
 
         Args:
             ref: The node; see ``NodeReference.parse``. It is contacted again later, as
                 ``contact_nodes`` are, until ``leave``.
             timeout: Seconds; None waits for as long as a dial and an answer take.
+            reached: Called once there is a channel to the node, before it is asked.
+                Until then a node that has left stays out, and so it does if that fails.
 
         Raises:
             InvalidValue: ``ref`` names no node.
@@ -196,6 +204,8 @@ class Membership:
         await self._carrier.connect(reference, timeout=timeout)
         if self._leaves != leaves:
             raise _left_meanwhile(name)
+        if reached is not None:
+            reached()
         if name in self._machine.active_view():
             self._runner.feed(Join(address_of(reference)))
             return
@@ -227,11 +237,6 @@ class Membership:
         self._runner.feed(Leave(forget))
         for waiting in self._joins:
             waiting.settle(_left_meanwhile(waiting.name))
-
-    @property
-    def has_left(self) -> bool:
-        """Whether this node has left, and did not join since."""
-        return self._machine.has_left
 
     def active_view(self) -> list[str]:
         """The peers that gossip goes to, the longest known first."""

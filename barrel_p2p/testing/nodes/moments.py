@@ -85,6 +85,8 @@ def _views(watch: Watch) -> Iterator[str]:
         yield f"has {len(active)} peers"
     if both := [name for name in active if name in passive]:
         yield f"has {both} in both views"
+    if parts.members._machine._left != parts.membership._machine.has_left:
+        yield "has left for one room and not for another"
     counters = parts.membership.counters
     if counters.peer_up - counters.peer_down != len(active):
         yield f"counts {counters} and has the peers {active}"

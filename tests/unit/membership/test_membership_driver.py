@@ -119,6 +119,38 @@ async def test_who_is_told_to_leave_while_it_joins_stays_out() -> None:
         assert a.views.active_view() == []
 
 
+async def test_a_join_begins_once_it_has_a_channel_and_asks_only_then() -> None:
+    """Not while it dials, and not if the node was told to leave meanwhile."""
+    async with view_node("a@h") as a, node("b@h") as bare:
+        bare.channels.dispatcher.register(
+            range(32, 39), bare.heard, role=StreamRole.CONTROL
+        )
+        begun: list[str] = []
+
+        def begin(name: str) -> asyncio.Future[None]:
+            def reached() -> None:
+                assert a.channels.channels.get("b@h") is not None
+                assert a.views._machine.has_left
+                begun.append(name)
+
+            join = a.views.join(bare.ref, timeout=1, reached=reached)
+            return asyncio.ensure_future(join)
+
+        await a.views.leave()
+        first = begin("first")
+        await asyncio.sleep(0)
+        await a.views.leave()
+        second = begin("second")
+        await asyncio.sleep(0)
+        assert begun == []
+        with pytest.raises(Conflict, match="told to leave"):
+            await within(first)
+        await eventually(lambda: bool(bare.frames))
+        assert begun == ["second"]
+        with pytest.raises(CallTimeout):
+            await within(second)
+
+
 async def test_leave_is_told_to_all_and_sticks_until_the_next_join() -> None:
     async with AsyncExitStack() as stack:
         nodes = await cluster(stack, 4, HURRIED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from barrel_p2p import (
+    Conflict,
     EventStream,
     MemberDead,
     MemberUp,
@@ -125,6 +127,34 @@ async def test_who_cannot_join_after_leaving_still_believes_no_old_lease(
         assert a.members() == [a.name]
         await a.join(b)
         await eventually(partial(_knows, a, 2))
+
+
+async def test_who_is_still_dialling_to_join_believes_no_old_lease_either(
+    tmp_path: Path,
+) -> None:
+    """Nor loses members when one of two joins has failed: it has none yet."""
+    async with cluster(3, directory=tmp_path, **PATIENT) as (a, b, c):
+        await a.leave()
+        await c.stop()
+        life = b._running().switch.creation
+        old = Leases(0, ((b.name, life, 1 << 16, 0),))
+        async with a.events() as told:
+            first = asyncio.ensure_future(a.join(c.name, timeout=2))
+            await asyncio.sleep(0)
+            await a.leave()
+            second = asyncio.ensure_future(a.join(c.name, timeout=2))
+            await asyncio.sleep(0)
+            a._running().members._runner.feed(Received(b.name, old))
+            assert a.members() == [a.name]
+            for join in (first, second):
+                with pytest.raises((Conflict, PeerUnreachable)):
+                    await join
+            await a.join(b)
+            event = await told.until(
+                lambda event: isinstance(event, MemberUp | MemberDead), timeout=5
+            )
+            assert isinstance(event, MemberUp)
+            await eventually(partial(_knows, a, 2))
 
 
 async def test_a_service_started_while_alone_is_found_after_joining(
