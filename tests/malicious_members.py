@@ -22,7 +22,7 @@ from barrel_p2p.wire.kinds import Kind
 from barrel_p2p.wire.terms import encode as encode_term
 from barrel_p2p.wire.terms import key_bytes
 from tests.channel_nodes import ChannelNode, node, session
-from tests.endpoints import within
+from tests.endpoints import eventually, within
 from tests.unit.node.nodes import COOKIE
 
 __all__ = ["CREATION", "EVIL", "FrameMaker", "Member", "fuzz", "member"]
@@ -38,10 +38,12 @@ class Member:
     """A node whose channel to a victim carries what the test writes.
 
     Attributes:
+        name: Its node name.
         heard: The last frames of the victim on data streams, in order.
     """
 
     def __init__(self, own: ChannelNode) -> None:
+        self.name = own.name
         self._own = own
         self._streams: list[Stream] = []
         self.heard: deque[Frame] = deque(maxlen=1_000)
@@ -96,6 +98,7 @@ class FrameMaker:
 
     Args:
         rng: Chance.
+        own_name: The member that sends them.
         victim_creation: The life of the victim.
         ids: Processes of the victim that may be spoken to.
         heard: What the victim sent, to be answered now and then.
@@ -104,11 +107,13 @@ class FrameMaker:
     def __init__(
         self,
         rng: random.Random,
+        own_name: str,
         victim_creation: int,
         ids: list[int],
         heard: deque[Frame],
     ) -> None:
         self._rng = rng
+        self._own_name = own_name
         self._creation = victim_creation
         self._ids = ids
         self._heard = heard
@@ -142,7 +147,7 @@ class FrameMaker:
             "text",
             b"bytes",
             Atom("atom"),
-            Pid(EVIL, self._id(), CREATION),
+            Pid(self._own_name, self._id(), CREATION),
             "normal",
             "kill",
         ]
@@ -238,8 +243,7 @@ async def fuzz(
 ) -> Channel:
     """One sequence of frames; the channel that carried it, up or not."""
     channel = await one.connect(victim)
-    maker = FrameMaker(rng, victim.creation, ids, one.heard)
+    maker = FrameMaker(rng, one.name, victim.creation, ids, one.heard)
     await _fuzzed(one, channel, maker, rng)
-    while channel.is_up and channel.connection.in_flight:  # noqa: ASYNC110
-        await asyncio.sleep(0)  # not synchronisation: until the victim has all
+    await eventually(lambda: not (channel.is_up and channel.connection.in_flight))
     return channel

@@ -6,7 +6,8 @@ import asyncio
 import random
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ pytestmark = pytest.mark.timeout(900 if DEEP else 60)
 
 A, C = "a@127.0.0.1", "c@127.0.0.1"
 BROKE_A_RULE = Closed(ClosedBy.APPLICATION, 0x101)
-SEQUENCES = rounds(300, whole=30_000)  # Some 7 minutes; 10^6 would take about 4 hours.
+SEQUENCES = rounds(400, whole=1_000_000)
+MEMBERS = 8  # At once: each waits most of the time for the other side.
 RSS_GROWTH_MAX = 32 << 20
 
 
@@ -83,21 +85,21 @@ async def reads_all(me: Process) -> None:
         pass
 
 
-async def tied(me: Process) -> None:
+async def tied(me: Process, to: str) -> None:
     """Linked to processes that the member has or has not, and monitors them."""
     me.trap_exit = True
     for process in range(4):
-        me.link(Pid(EVIL, process, CREATION))
-        me.monitor(Pid(EVIL, process, CREATION))
+        me.link(Pid(to, process, CREATION))
+        me.monitor(Pid(to, process, CREATION))
     async for _ in me:
         pass
 
 
-async def asks(me: Process, surprises: list[BaseException]) -> None:
+async def asks(me: Process, whom: str, surprises: list[BaseException]) -> None:
     """Calls the member, which answers with whatever it likes, or not."""
     for process in range(3):
         try:
-            await Pid(EVIL, process, CREATION).call("?", timeout=0.02)
+            await Pid(whom, process, CREATION).call("?", timeout=0.02)
         except BarrelError:
             continue
         except Exception as error:  # noqa: BLE001 -- the test is told
@@ -218,38 +220,69 @@ def crashes(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.exc_info or r.levelno >= 40]
 
 
+@dataclass
+class Assault:
+    """One member that sends sequence after sequence, and what came of it."""
+
+    both: Bystanders
+    evil: Member
+    ended: int = 0
+    surprises: list[BaseException] = field(default_factory=list)
+    _targets: list[Pid] = field(default_factory=list)
+
+    async def run(self, seeds: range) -> None:
+        for seed in seeds:
+            await self._sequence(random.Random(seed))
+            await self.both.are_well()
+        channel = await self.evil.connect(self.both.victim)
+        channel.connection.close()
+
+    async def _sequence(self, rng: random.Random) -> None:
+        victim, name = self.both.victim, self.evil.name
+        await self.evil.connect(victim)
+        short = [
+            victim.spawn(tied, name),
+            victim.spawn(asks, name, self.surprises),
+        ]
+        ids = [pid.id for pid in self._living() + short]
+        channel = await fuzz(self.evil, victim, ids, rng)
+        await short[0].exit("kill")
+        if not channel.is_up:
+            self.ended += 1
+            await eventually(lambda: name not in victim.nodes())
+
+    def _living(self) -> list[Pid]:
+        # Whoever may send an exit signal has ended the one of before.
+        victim, kinds = self.both.victim, (until_idle, reads_all)
+        if not self._targets:
+            self._targets = [victim.spawn(k, mailbox_limit=50) for k in kinds]
+        for index, kind in enumerate(kinds):
+            if victim._running().switch.box_of(self._targets[index].id) is None:
+                self._targets[index] = victim.spawn(kind, mailbox_limit=50)
+        return self._targets
+
+
+@pytest.mark.timeout(3 * 3600 if DEEP else 60)
 async def test_legal_frames_in_any_order_harm_no_connection_but_their_own(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """X8: sequences of every kind of frame, on the streams of one member."""
-    async with attacked(tmp_path) as (both, evil):
+    """X8: sequences of every kind of frame, on the streams of members of one node."""
+    async with attacked(tmp_path) as (both, _), AsyncExitStack() as stack:
         victim = both.victim
         await victim.start_server(Echo, name="echo")
-        kinds = (until_idle, reads_all)
-        pids = [victim.spawn(kind, mailbox_limit=50) for kind in kinds]
         before = victim.stats().processes
-        ended, surprises = 0, list[BaseException]()
-        for turn in range(SEQUENCES):
-            rng = random.Random(turn)
-            for index, kind in enumerate(kinds):
-                # Whoever may send an exit signal has ended the one of before.
-                if victim._running().switch.box_of(pids[index].id) is None:
-                    pids[index] = victim.spawn(kind, mailbox_limit=50)
-            await evil.connect(victim)
-            short = [victim.spawn(tied), victim.spawn(asks, surprises)]
-            ids = [pid.id for pid in pids + short]
-            channel = await fuzz(evil, victim, ids, rng)
-            await short[0].exit("kill")
-            if not channel.is_up:
-                ended += 1
-                await eventually(lambda: EVIL not in victim.nodes())
-            await both.are_well()
+        assaults = [
+            Assault(both, await stack.enter_async_context(member(f"evil{i}@127.0.0.1")))
+            for i in range(MEMBERS)
+        ]
+        async with asyncio.TaskGroup() as group:
+            for i, assault in enumerate(assaults):
+                group.create_task(assault.run(range(i, SEQUENCES, MEMBERS)))
+        ended = sum(assault.ended for assault in assaults)
         assert ended > SEQUENCES // 20, "nothing was ever refused"
         assert ended < SEQUENCES, "nothing was ever legal"
-        channel = await evil.connect(victim)
-        channel.connection.close()
         await eventually(lambda: victim.nodes() == [C])
         await eventually(lambda: victim.stats().calls_waiting == 0)
-        await eventually(lambda: victim.stats().processes <= before)
-        assert surprises == []
+        await eventually(lambda: victim.stats().processes <= before + 2 * MEMBERS)
+        assert [one for assault in assaults for one in assault.surprises] == []
     assert crashes(caplog) == []
