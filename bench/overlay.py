@@ -42,7 +42,7 @@ def reg_visible(quick: bool) -> dict[str, float]:
     """Registration seen on 2 and on 5 nodes."""
     figures = {}
     for size in (2, 5):
-        late = _late(size, 20 if quick else 200)
+        late = _late(size, 20 if quick else 1_000)
         figures[f"reg_visible_{size}_p50_ms"] = percentile(late, 0.50)
         figures[f"reg_visible_{size}_p99_ms"] = percentile(late, 0.99)
     return figures
