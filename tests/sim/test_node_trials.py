@@ -207,6 +207,30 @@ def test_a_look_sees_rooms_that_disagree_and_a_number_that_goes_back(
     run(world, course)
 
 
+def test_a_look_sees_rooms_that_do_not_agree_whether_the_node_has_left(
+    world: World,
+) -> None:
+    """While it dials to join again, it is out for all of them."""
+
+    async def course(world: World) -> None:
+        moments, node = Moments(world), world.node(3)
+        await world.leave(3)
+        world.call(3, node.disconnect, "n2@sim")
+        world.network.deaf[3, 2] = 1
+        joining = world.spawn(3, world.join(3, 2, timeout=3))
+        await virtual(1)
+        assert list(moments.faults()) == []
+        world.network.deaf[3, 2] = 0
+        await joining
+        assert list(moments.faults()) == []
+        node.parts.members._machine._left = True
+        assert list(moments.faults()) == [
+            "n3@sim has left for one room and not for another"
+        ]
+
+    run(world, course)
+
+
 def test_a_verdict_that_nothing_excuses_is_wrong(world: World) -> None:
     async def course(world: World) -> None:
         world.truth.is_calm = True
