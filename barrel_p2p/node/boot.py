@@ -48,6 +48,7 @@ from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.quic.settings import EngineSettings
 from barrel_p2p.runtime import rpc
 from barrel_p2p.runtime.calls import fault_of
+from barrel_p2p.runtime.pauses import PauseWatch
 from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Line, Switch
@@ -160,6 +161,7 @@ def switched(parts: Parts) -> Iterator[Switch]:
     switch.lower = lower
     switch.lift = lift
     parts.processes = Processes(switch, node=parts.node)
+    parts.pauses = PauseWatch(parts.clock)
     parts.events = Subscriptions(switch)
     parts.topics = Topics(
         parts.processes, lambda topic, hear: parts.broadcast.subscribe(topic, hear)
@@ -167,6 +169,7 @@ def switched(parts: Parts) -> Iterator[Switch]:
     try:
         yield switch
     finally:
+        parts.pauses.close()
         parts.events.close()
         parts.topics.close()
         switch.close()
@@ -177,7 +180,11 @@ async def messages(parts: Parts) -> AsyncIterator[None]:
     """Make the switch, which knows where messages go, and let the port feed it."""
     with switched(parts) as switch:
         switch.on_slow = _slow_warning(parts)
-        parts.endpoint.pump.set_after_dispatch(switch.resume)
+        pump, looked = parts.endpoint.pump, parts.pauses.before(switch.resume)
+        pump.set_after_dispatch(switch.resume)
+        parts.pauses.on_active = lambda active: pump.set_after_dispatch(
+            looked if active else switch.resume
+        )
         yield
 
 

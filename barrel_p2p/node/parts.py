@@ -30,6 +30,7 @@ from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.topics import Topics
 from barrel_p2p.node.whereabouts import Whereabouts
 from barrel_p2p.replica.driver import Replicas
+from barrel_p2p.runtime.pauses import PauseWatch
 from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Switch
@@ -38,6 +39,7 @@ from barrel_p2p.services.names import Names
 from barrel_p2p.services.proxy import Proxies
 from barrel_p2p.services.registry import Registry
 from barrel_p2p.services.router import Router
+from barrel_p2p.services.shard import Shards
 
 __all__ = ["DRAIN_S", "Parts", "Stage"]
 
@@ -78,6 +80,7 @@ class Parts:
     address: Address = None  # type: ignore[assignment]
     switch: Switch = None  # type: ignore[assignment]
     processes: Processes = None  # type: ignore[assignment]
+    pauses: PauseWatch = None  # type: ignore[assignment]
     events: Subscriptions = None  # type: ignore[assignment]
     topics: Topics = None  # type: ignore[assignment]
     chain: Chain = None  # type: ignore[assignment]
@@ -91,6 +94,7 @@ class Parts:
     router: Router = None  # type: ignore[assignment]
     proxies: Proxies = None  # type: ignore[assignment]
     names: Names = None  # type: ignore[assignment]
+    shards: Shards = None  # type: ignore[assignment]
 
     def rng(self, room: str) -> Rng:
         """Chance for one room: the same for a seed, as no other's as can be without."""

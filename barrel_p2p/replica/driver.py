@@ -239,7 +239,7 @@ class Replicas:
         self._broadcast = broadcast
         self._clock = clock
         self._hlc = hlc
-        self._on_synced = on_synced
+        self._synced = [] if on_synced is None else [on_synced]
         self._callbacks: dict[str, Callbacks] = {}
         self._handles: dict[str, ReplicaHandle] = {}
         self._forget: dict[str, Callable[[], None]] = {}
@@ -329,6 +329,16 @@ class Replicas:
         if isinstance(event, MemberGone):
             for callbacks in list(self._callbacks.values()):
                 callbacks.remove_node(event.node)
+
+    def on_synced(self, listener: Callable[[Synced], None]) -> Callable[[], None]:
+        """Call ``listener`` after every sync round, until the result is called."""
+        self._synced.append(listener)
+
+        def forget() -> None:
+            if listener in self._synced:
+                self._synced.remove(listener)
+
+        return forget
 
     def stats(self) -> Mapping[str, int]:
         """Counters of gossip and of sync rounds, and of callbacks that failed."""
@@ -436,8 +446,8 @@ class Replicas:
         if isinstance(order, Outgoing):
             self._gossip(order)
         elif isinstance(order, Synced):
-            if self._on_synced is not None:
-                self._on_synced(order)
+            for listener in list(self._synced):
+                listener(order)
         elif isinstance(order, MergeDelta | MergeSnapshot | MergeCustom | Collect):
             callbacks = self._callbacks.get(order.replica)
             if callbacks is not None:

@@ -212,6 +212,23 @@ cdef class Mailbox(Waiter):
         if self.put(message):
             self.resume_soon()
 
+    def offer_first(self, message):
+        """Queue ``message`` before all that waits: what comes after it depends on it."""
+        if self.closed:
+            return
+        if self.count > self.mask:
+            self.grow()
+        self.head = (self.head - 1) & self.mask
+        Py_INCREF(message)
+        PyList_SET_ITEM(self.ring, self.head, message)
+        self.count += 1
+        self.wanted = 0
+        self.scanned = 0
+        if self.count >= self.limit and not self.full:
+            self.full = True
+            self.filled()
+        self.fire_soon()
+
     def take(self):
         """Return the oldest message, or ``EMPTY``."""
         cdef object message

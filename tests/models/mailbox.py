@@ -22,6 +22,10 @@ class MailboxModel:
         if len(self.messages) >= self._limit:
             self.full = True
 
+    def put_first(self, message: object) -> None:
+        self.put(message)
+        self.messages.insert(0, self.messages.pop())
+
     def take(self, match: Callable[[object], bool] = lambda message: True) -> object:
         for i, message in enumerate(self.messages):
             if match(message):

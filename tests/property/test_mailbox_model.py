@@ -30,6 +30,7 @@ WHICH = st.integers(0, len(MATCHES) - 1)
 STEP = st.one_of(
     st.tuples(st.just("put"), st.lists(MESSAGE, min_size=1, max_size=40)),
     st.tuples(st.just("put"), st.lists(MESSAGE, min_size=1, max_size=2)),
+    st.tuples(st.just("first"), MESSAGE),
     st.tuples(st.just("take"), WHICH),
     st.tuples(st.just("discard"), WHICH),
     st.tuples(st.just("drain"), st.just(0)),
@@ -56,6 +57,9 @@ class Both:
             for message in value:
                 self.box.offer(message)
                 self.model.put(message)
+        elif verb == "first":
+            self.box.offer_first(value)
+            self.model.put_first(value)
         elif verb == "cancel":
             await self.cancel()
         elif verb == "discard":

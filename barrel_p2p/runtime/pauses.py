@@ -1,0 +1,136 @@
+"""Notices that this node stood still, before anything of it goes on.
+
+Whoever was stopped, or held the loop, for longer than others wait for it may have been
+replaced meanwhile, and must hear of that before it acts on what it knew. A beat says
+when the loop ran last; whoever is about to act looks how long ago that was. Packets
+that came meanwhile are delivered after the look too, see ``before``.
+
+Bounded by what watches: there is no beat while nobody does.
+
+Source: Dadgar, Phillips, Currey, "Lifeguard", DSN 2018 (a slow node doubts itself
+first).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, final
+
+from barrel_p2p.core.clock import Clock
+from barrel_p2p.errors import InvalidValue
+
+__all__ = ["AFTER_MS_MIN", "BEAT_MS", "PauseWatch"]
+
+BEAT_MS: Final = 250
+"""From one beat to the next, at most."""
+
+AFTER_MS_MIN: Final = 100
+"""The shortest pause that can be told from a busy loop."""
+
+_BEATS: Final = 8  # In the shortest pause that is to be noticed.
+
+type PauseListener = Callable[[int], None]
+
+
+@final
+class PauseWatch:
+    """The pauses of one node.
+
+    Args:
+        clock: Tells how long nothing ran.
+        on_active: Told whether anybody watches, whenever that changes.
+
+    Attributes:
+        pauses: How many there were.
+    """
+
+    def __init__(
+        self, clock: Clock, *, on_active: Callable[[bool], None] | None = None
+    ) -> None:
+        self.pauses = 0
+        self._clock = clock
+        self.on_active = on_active
+        self._watching: dict[int, tuple[PauseListener, int]] = {}
+        self._count = 0
+        self._soonest_ms = 0
+        self._beat_ms = 0
+        self._period_ms = BEAT_MS
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, listener: PauseListener, *, after_ms: int) -> Callable[[], None]:
+        """Call ``listener`` after every pause, until the result is called.
+
+        Args:
+            listener: Gets the milliseconds for which nothing ran, rounded up to the
+                beat before them. It raises nothing.
+            after_ms: Pauses that are not longer mean nothing, ``AFTER_MS_MIN`` or more.
+
+        Raises:
+            InvalidValue: ``after_ms`` is too short.
+        """
+        if after_ms < AFTER_MS_MIN:
+            raise InvalidValue(f"after_ms={after_ms} is below {AFTER_MS_MIN}")
+        self._count += 1
+        number = self._count
+        self._watching[number] = listener, after_ms
+        self._changed()
+
+        def forget() -> None:
+            if self._watching.pop(number, None) is not None:
+                self._changed()
+
+        return forget
+
+    def look(self) -> None:
+        """Tell everyone of a pause, if there was one. Before any act that counts."""
+        if self._timer is None:
+            return
+        now_ms = self._clock.now_ms()
+        if now_ms - self._beat_ms > self._soonest_ms:
+            self._paused(now_ms)
+
+    def before(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """``callback``, with a look before each call."""
+
+        def looked() -> None:
+            self.look()
+            callback()
+
+        return looked
+
+    def close(self) -> None:
+        """Watch no more. Idempotent."""
+        self._watching.clear()
+        self._changed()
+
+    def _changed(self) -> None:
+        was_active = self._timer is not None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watching:
+            self._soonest_ms = min(after_ms for _, after_ms in self._watching.values())
+            self._period_ms = min(BEAT_MS, self._soonest_ms // _BEATS)
+            if not was_active:
+                self._beat_ms = self._clock.now_ms()
+            self._arm()
+        if self.on_active is not None and was_active != bool(self._watching):
+            self.on_active(not was_active)
+
+    def _arm(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._period_ms / 1_000, self._beat)
+
+    def _beat(self) -> None:
+        # Armed first: a listener may watch, or stop to.
+        self._arm()
+        self.look()
+        self._beat_ms = self._clock.now_ms()
+
+    def _paused(self, now_ms: int) -> None:
+        paused_ms, self._beat_ms = now_ms - self._beat_ms, now_ms
+        self.pauses += 1
+        for listener, after_ms in list(self._watching.values()):
+            if paused_ms > after_ms:
+                listener(paused_ms)
