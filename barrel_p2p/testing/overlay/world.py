@@ -6,7 +6,6 @@ waits, or depends on the order of a set or on the addresses of objects.
 
 from __future__ import annotations
 
-import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, final
@@ -15,6 +14,7 @@ from barrel_p2p.errors import InvalidValue
 from barrel_p2p.testing.overlay.chance import SimRng
 from barrel_p2p.testing.overlay.delivery import receiver
 from barrel_p2p.testing.overlay.faults import Detection, Faults
+from barrel_p2p.testing.overlay.garbage import uncollected
 from barrel_p2p.testing.overlay.links import Links
 from barrel_p2p.testing.overlay.nodes import SimNode
 from barrel_p2p.testing.overlay.rooms import ROOMS_MAX, End, Room
@@ -103,15 +103,8 @@ class World:
 
     def run_for(self, ms: int) -> int:
         """Let ``ms`` pass; returns how many events that were."""
-        was_collecting = gc.isenabled()
-        # Nearly all garbage goes by reference counts, and the collector would walk
-        # millions of live objects to find the rest.
-        gc.disable()
-        try:
+        with uncollected():
             return self.schedule.run_until(self.schedule.now_ms + ms)
-        finally:
-            if was_collecting:
-                gc.enable()
 
     def later(self, ms: int, call: Callable[[], object]) -> None:
         """Make ``call()`` in ``ms``."""
