@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from barrel_p2p.core.names import HOST_CHARS_MAX, PORT_MAX
+from barrel_p2p.core.rendezvous import RING_SIZE_MAX
 from barrel_p2p.errors import WireError
 from barrel_p2p.wire import terms
 
@@ -40,7 +41,6 @@ SESSION_BYTES_MAX: Final = 4_096
 DATA_STREAMS_MAX: Final = 64
 """Data streams that one side may have open towards the other."""
 
-RING_SIZE_MAX: Final = 1 << 20
 CREATION_MAX: Final = (1 << 32) - 1
 FEATURES_MAX: Final = (1 << 62) - 1
 LEASE_MS_MAX: Final = 1 << 40

@@ -34,6 +34,7 @@ from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.notify import notify
 from barrel_p2p.node.parts import DRAIN_S, Parts, Stage
 from barrel_p2p.node.services import ServiceNode
+from barrel_p2p.node.shards import ShardNode
 from barrel_p2p.quic.engine import EngineStats
 from barrel_p2p.runtime import addresses, proxy, rpc
 from barrel_p2p.runtime.process import Process
@@ -66,7 +67,7 @@ class NodeStats:
     engine: EngineStats
 
 
-class Node(ClusterNode, ServiceNode):
+class Node(ClusterNode, ServiceNode, ShardNode):
     """One node of a cluster: a UDP port, keys, channels, processes.
 
     ``async with Node(...)`` starts and stops it. It belongs to the event loop it was

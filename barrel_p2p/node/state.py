@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.shards import shards
 
 __all__ = ["state"]
 
-_PARTS: Final[tuple[Stage, ...]] = ()
+_PARTS: Final[tuple[Stage, ...]] = (shards,)
 """In the order in which they start; each stands beside the methods of ``Node``."""
 
 

@@ -98,6 +98,7 @@ class MemberMachine:
 
     Attributes:
         seq: The number of this node's lease.
+        heard: How often a peer has told its leases.
         stats: What it has counted.
     """
 
@@ -114,6 +115,7 @@ class MemberMachine:
         self.creation = creation
         self.settings = settings or LeaseSettings()
         self.seq = 1
+        self.heard = 0
         self.stats = MemberStats()
         self._wall = wall
         self._rng = rng
@@ -332,6 +334,7 @@ class MemberMachine:
     def _on_leases(self, peer: str, message: Leases, now_ms: int) -> None:
         if self._left:
             return  # Sent before the peer had heard that we left.
+        self.heard += 1
         ahead_ms = message.wall_ms - self._wall.wall_ms()
         skewed = ahead_ms > self.settings.skew_ms
         if skewed:

@@ -98,6 +98,11 @@ class Members:
         """Frames that found no channel, or no room in it."""
         return self._runner.unsent
 
+    @property
+    def heard(self) -> int:
+        """How often a peer has told its leases. While it grows, we are not alone."""
+        return self._machine.heard
+
     def start(self) -> None:
         """Begin the heartbeat; this node becomes a member. Once."""
         self._runner.feed(Start())
