@@ -31,6 +31,7 @@ from barrel_p2p.errors import BarrelError, Conflict, NoProc, NotStarted
 from barrel_p2p.node.auth import Auth
 from barrel_p2p.node.boot import STAGES
 from barrel_p2p.node.cluster import ClusterNode
+from barrel_p2p.node.forks import FORKS
 from barrel_p2p.node.notify import notify
 from barrel_p2p.node.parts import DRAIN_S, Parts, Stage
 from barrel_p2p.node.services import ServiceNode
@@ -115,7 +116,7 @@ class Node(ClusterNode, ServiceNode, ShardNode):
         self._clock = clock or SystemClock()
         self._parts: Parts | None = None
         self._stack: AsyncExitStack | None = None
-        self._pid = 0
+        self._pid = self._forks = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Future[None] | None = None
         self._stop_asked: asyncio.Event | None = None
@@ -135,7 +136,7 @@ class Node(ClusterNode, ServiceNode, ShardNode):
         """
         if self._stack is not None:
             raise Conflict(f"node {self.name} was started already")
-        self._pid = os.getpid()
+        self._pid, self._forks = os.getpid(), FORKS.watch()
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
         parts = Parts(
@@ -544,7 +545,7 @@ class Node(ClusterNode, ServiceNode, ShardNode):
             raise NotStarted(
                 f"node {self.name} is not running", hint="use it inside `async with`"
             )
-        if self._pid != os.getpid():
+        if self._forks != FORKS.count:
             raise NotStarted(
                 f"node {self.name} was started in process {self._pid}, and this is a"
                 f" fork of it, {os.getpid()}",
