@@ -11,6 +11,7 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,40 @@ from barrel_p2p.cli.options import Flag, Json
 from barrel_p2p.cli.output import printable
 from barrel_p2p.cli.refusals import Refused
 from barrel_p2p.cli.showcase_nodes import Failed, running
-from barrel_p2p.cli.showcase_steps import ACTIVE_SIZE, NAMES, STEPS, Showcase
+from barrel_p2p.cli.showcase_show import Showcase, Told
+from barrel_p2p.cli.showcase_steps import (
+    ACTIVE_SIZE,
+    NAMES,
+    again,
+    call,
+    converge,
+    heal,
+    join,
+    kill,
+    pins,
+    service,
+    start,
+    stop,
+)
 from barrel_p2p.cli.showcase_view import View, view
 from barrel_p2p.errors import BarrelError, InvalidValue
 from barrel_p2p.node.run import run
 
 __all__ = ["demo"]
+
+_STEPS: Final[tuple[Callable[[Showcase], Awaitable[Told]], ...]] = (
+    start,
+    join,
+    converge,
+    pins,
+    service,
+    call,
+    kill,
+    heal,
+    again,
+    stop,
+)
+"""In order; their names are those of the functions."""
 
 _LOOK_S: Final = 0.2
 _MILESTONES: Final = frozenset({"converge", "service", "kill", "heal"})
@@ -99,7 +128,7 @@ async def _shown(directory: Path, told: View, outcome: _Outcome) -> None:
         show = Showcase(nodes, stack)
         looks = asyncio.create_task(_look(show, told))
         try:
-            outcome.passed = await _steps(show, told)
+            outcome.passed = await _perform(show, told)
         finally:
             looks.cancel()
             await asyncio.wait([looks])
@@ -110,8 +139,9 @@ async def _shown(directory: Path, told: View, outcome: _Outcome) -> None:
             )
 
 
-async def _steps(show: Showcase, told: View) -> bool:
-    for name, step in STEPS:
+async def _perform(show: Showcase, told: View) -> bool:
+    for step in _STEPS:
+        name = step.__name__
         began_s = time.perf_counter()
         line: dict[str, Any] = {"step": name, "ok": False}
         try:
