@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AlreadyCandidate",
     "AlreadyRegistered",
     "AuthError",
     "AuthModeMismatch",
@@ -22,16 +23,21 @@ __all__ = [
     "ConfigError",
     "Conflict",
     "CookieMismatch",
+    "FencedOut",
     "InvalidValue",
     "KeyMismatch",
     "KeypairMismatch",
+    "LeadershipLost",
     "MigrationDisabled",
     "MigrationsExhausted",
     "NameMismatch",
+    "NoLeader",
     "NoProc",
     "NoSuchFunction",
+    "NoSuchMap",
     "NotConnected",
     "NotEncodable",
+    "NotLeader",
     "NotStarted",
     "Overloaded",
     "PeerError",
@@ -102,6 +108,12 @@ class Conflict(UsageError):
     """The name, tag or address is already taken."""
 
     code = "conflict"
+
+
+class AlreadyCandidate(Conflict):
+    """This node has a candidate for that name."""
+
+    code = "already_candidate"
 
 
 class AlreadyRegistered(Conflict):
@@ -332,6 +344,36 @@ class NoSuchFunction(UnavailableError, LookupError):
     code = "undef"
 
 
+class NoSuchMap(UnavailableError, LookupError):
+    """This node has no map of that name."""
+
+    code = "no_such_map"
+
+
+class NoLeader(UnavailableError, LookupError):
+    """Nobody leads that name, as far as this node knows."""
+
+    code = "no_leader"
+
+
+class NotLeader(UnavailableError):
+    """This node does not lead that name."""
+
+    code = "not_leader"
+
+
+class LeadershipLost(UnavailableError):
+    """The term is over: another node leads, or may lead, by now."""
+
+    code = "revoked"
+
+
+class FencedOut(UnavailableError):
+    """The fence is not above the greatest one that was taken: a later leader wrote."""
+
+    code = "fenced_out"
+
+
 class CallTimeout(UnavailableError, TimeoutError):
     """A call got no answer before its deadline."""
 
@@ -354,6 +396,24 @@ class StorageError(BarrelError):
     """A file could not be read or written, or its content is not valid."""
 
     code = "storage"
+
+
+class Degraded(StorageError):
+    """A store failed to write and takes no more until it is reopened; reads go on."""
+
+    code = "degraded"
+
+
+class StoreCorrupt(StorageError):
+    """A store is not whole. Nothing of it is used, and nothing of it was changed."""
+
+    code = "store_corrupt"
+
+
+class StoreFull(StorageError):
+    """There is no space for a write. Nothing was changed."""
+
+    code = "store_full"
 
 
 class KeypairMismatch(StorageError):

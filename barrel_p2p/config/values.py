@@ -67,6 +67,7 @@ _BACKENDS = ("static", "file", "dns")
 _BACKEND_PREFIX = "barrel_p2p_discovery_"  # The documentation's own names have it.
 _DNS_PORT = 53
 _PATTERN = re.compile(r"(\*|[a-z0-9_.-]+)@(\*|[a-z0-9_.-]+)", re.ASCII)
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _MAP_OPTIONS: dict[str, object] = {
     "persist": bool,
     "prune_on_peer_down": bool,
@@ -221,8 +222,11 @@ def _backend(item: object) -> object:
 
 def _map_option(name: str, key: str, value: object) -> object:
     if key == "validator":
-        if not callable(value):
-            raise ConfigError(f"map {name!r}: validator is no function")
+        if not (callable(value) or _is_function_name(value)):
+            raise ConfigError(
+                f"map {name!r}: validator={value!r:.80} is neither a function nor"
+                " module:function"
+            )
         return value
     wanted = _MAP_OPTIONS.get(key)
     if wanted is None:
@@ -235,6 +239,10 @@ def _map_option(name: str, key: str, value: object) -> object:
         return to_type(value, wanted)
     except ConfigError as error:
         raise ConfigError(f"map {name!r}: {key}={value!r}: {error}") from error
+
+
+def _is_function_name(value: object) -> bool:
+    return isinstance(value, str) and _FUNCTION.fullmatch(value) is not None
 
 
 def _dns_server(server: str) -> str:

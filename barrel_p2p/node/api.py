@@ -55,6 +55,8 @@ from barrel_p2p.runtime.supervisor import (
 from barrel_p2p.runtime.switch import Call, Cast
 from barrel_p2p.runtime.typed import UnknownMessage, message
 from barrel_p2p.runtime.verbs import call, cast
+from barrel_p2p.services.map_events import MapPut, MapRemove
+from barrel_p2p.services.replicated_map import ReplicatedMap
 from barrel_p2p.services.service_events import (
     ServiceDown,
     ServiceEntry,
@@ -77,6 +79,8 @@ __all__ = [
     "Joined",
     "Lagged",
     "Left",
+    "MapPut",
+    "MapRemove",
     "MemberDead",
     "MemberGone",
     "MemberSuspected",
@@ -93,6 +97,7 @@ __all__ = [
     "ProcessExit",
     "Replica",
     "ReplicaHandle",
+    "ReplicatedMap",
     "ReplicatedStore",
     "ServiceDown",
     "ServiceEntry",

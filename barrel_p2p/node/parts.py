@@ -34,6 +34,7 @@ from barrel_p2p.runtime.pauses import PauseWatch
 from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Switch
+from barrel_p2p.services.maps import Maps
 from barrel_p2p.services.members import Members
 from barrel_p2p.services.names import Names
 from barrel_p2p.services.proxy import Proxies
@@ -94,6 +95,7 @@ class Parts:
     router: Router = None  # type: ignore[assignment]
     proxies: Proxies = None  # type: ignore[assignment]
     names: Names = None  # type: ignore[assignment]
+    maps: Maps = None  # type: ignore[assignment]
     shards: Shards = None  # type: ignore[assignment]
 
     def rng(self, room: str) -> Rng:

@@ -35,6 +35,7 @@ from barrel_p2p.errors import (
 )
 from barrel_p2p.replica.callbacks import Callbacks, Replica
 from barrel_p2p.replica.limits import (
+    COLLECT_EVERY_MS,
     PENDING_ENTRIES_MAX,
     REPLICA_NAME_BYTES_MAX,
     REPLICAS_MAX,
@@ -269,6 +270,7 @@ class Replicas:
         callback: Replica,
         *,
         tombstone_ttl_ms: int | None = None,
+        collect_every_ms: int = COLLECT_EVERY_MS,
     ) -> ReplicaHandle:
         """Run a replica on this node, and sync it with every neighbour.
 
@@ -277,6 +279,7 @@ class Replicas:
             callback: Its owner. One object may own several replicas.
             tombstone_ttl_ms: Age of tombstones, at least, that ``replica_collect`` is
                 told to forget; None for never.
+            collect_every_ms: How often it is told.
 
         Raises:
             InvalidValue: ``name`` is empty or too long, or ``callback`` lacks one of
@@ -296,7 +299,9 @@ class Replicas:
         self._forget[name] = self._broadcast.subscribe(topic_of(name), self._delivered)
         handle = self._handles[name] = ReplicaHandle(name, self)
         horizon_ms = tombstone_ttl_ms if callbacks.collects else None
-        self._runner.feed(Start(name, callbacks, callbacks.anti_entropy, horizon_ms))
+        self._runner.feed(
+            Start(name, callbacks, callbacks.anti_entropy, horizon_ms, collect_every_ms)
+        )
         return handle
 
     def stop(self, name: str) -> None:

@@ -77,12 +77,14 @@ class Start:
         store: For digests and buckets.
         anti_entropy: Whether it takes part in the periodic comparison as leader.
         horizon_ms: Age of tombstones, at least, that may go; None keeps them all.
+        collect_every_ms: Between two looks for such tombstones.
     """
 
     replica: str
     store: StoreReader
     anti_entropy: bool = True
     horizon_ms: int | None = None
+    collect_every_ms: int = COLLECT_EVERY_MS
 
 
 @final
@@ -209,6 +211,7 @@ class _Replica:
     store: StoreReader
     anti_entropy: bool
     horizon_ms: int | None
+    collect_every_ms: int
     started_ms: int
     seq: int = 0
     pending: dict[bytes, Entry] = field(default_factory=dict)
@@ -297,13 +300,17 @@ class ReplicaMachine:
     def _on_start(self, event: Start, now_ms: int, out: list[Effect]) -> None:
         name = event.replica
         self._replicas[name] = _Replica(
-            event.store, event.anti_entropy, event.horizon_ms, now_ms
+            event.store,
+            event.anti_entropy,
+            event.horizon_ms,
+            event.collect_every_ms,
+            now_ms,
         )
         self._stores[name] = event.store
         if event.anti_entropy:
             self._arm_compare(name, out)
         if event.horizon_ms is not None:
-            out.append(SetTimer((_COLLECT, name), COLLECT_EVERY_MS))
+            out.append(SetTimer((_COLLECT, name), event.collect_every_ms))
         for peer in self._peers:
             self.rounds.want(peer, name, out)
 
@@ -481,7 +488,7 @@ class ReplicaMachine:
         elif what == _SPREAD:
             self._spread(name, state, out)
         else:
-            out.append(SetTimer((_COLLECT, name), COLLECT_EVERY_MS))
+            out.append(SetTimer((_COLLECT, name), state.collect_every_ms))
             self._collect(name, state, now_ms, out)
 
     def _longest_unsynced(self, state: _Replica) -> str | None:

@@ -1,0 +1,414 @@
+"""The owner of one replicated map on one node: the only writer of what readers see.
+
+A write of this node is checked, stamped, made durable if the map persists, and only
+then merged, shown, told and gossiped. What others wrote is checked the same way as it
+comes in, shown at once, and written behind.
+
+Bounded by ``STORE_ENTRIES_MAX`` keys, removed ones included.
+
+Source: Barrel P2P documentation, "Replicated maps".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, Protocol, final
+
+from barrel_p2p.carrier.complaints import Complaints
+from barrel_p2p.core.clock import Clock
+from barrel_p2p.core.hlc import HLC
+from barrel_p2p.core.ormap import Change, Delta, Entry, OrMap
+from barrel_p2p.core.terms import Atom, Pid, Ref
+from barrel_p2p.errors import BarrelError, Busy, InvalidValue
+from barrel_p2p.replica.driver import ReplicaHandle
+from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
+from barrel_p2p.replica.store import ReplicatedStore, Source
+from barrel_p2p.services.map_events import MapEvent, MapPut, MapRemove
+from barrel_p2p.services.map_lives import Fate, Lives
+from barrel_p2p.services.map_options import MapOptions
+from barrel_p2p.services.map_presence import Presence
+from barrel_p2p.services.restart_safe import check_restart_safe, of_one_life
+from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
+from barrel_p2p.wire.terms import decode, encode
+
+__all__ = ["MapLog", "MapOwner"]
+
+_MISSING: Final = object()
+_SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None), Atom, Pid, Ref})
+
+
+class MapLog(Protocol):
+    """As much of a store on disk as a map uses."""
+
+    @property
+    def recovered(self) -> Delta:
+        """What the file held."""
+        ...
+
+    def append(self, delta: Delta) -> asyncio.Future[None]:
+        """Commit entries; done once they are durable."""
+        ...
+
+    def forget(self, keys: Iterable[bytes]) -> asyncio.Future[None]:
+        """Drop rows by the bytes of their keys."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what waits, and close the file."""
+        ...
+
+    async def delete(self) -> None:
+        """Close and remove the file."""
+        ...
+
+
+@final
+class MapOwner:
+    """One map's entries and what is shown of them; a ``Replica``.
+
+    Args:
+        name: The map's.
+        options: What was chosen.
+        node: This node's name.
+        creation: This life of it.
+        hlc: Stamps what is written here.
+        clock: Both kinds of time.
+        lives: What has become of other nodes.
+        complaints: Where what others do wrong goes.
+        log: Its store; None keeps it in memory.
+
+    Attributes:
+        entries: The map itself.
+        shown: Key to value: what readers see. Only this object changes it.
+        store: Takes what others send.
+        refused: Values of others that were not taken.
+        listener: Hears every event; None while nobody wants any.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: MapOptions,
+        *,
+        node: str,
+        creation: int,
+        hlc: HLC,
+        clock: Clock,
+        lives: Lives,
+        complaints: Complaints,
+        log: MapLog | None = None,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self.entries = OrMap(node, hlc)
+        self.shown: dict[Any, Any] = {}
+        self.refused = 0
+        self.store = ReplicatedStore(
+            self.entries,
+            leaf=self._takes,
+            on_change=self._merged,
+            refuse_forgotten=True,
+            clock=clock,
+        )
+        self._stamper = OrMap(node, hlc)
+        self._clock = clock
+        self._complaints = complaints
+        self._log = log
+        self._presence: Presence | None = None
+        if options.prune_on_peer_down:
+            self._presence = Presence(creation, lives)
+        self._removed: dict[bytes, int] = {}  # tombstones on disk -> when stamped
+        self._handle: ReplicaHandle | None = None
+        self.listener: Callable[[MapEvent], None] | None = None
+        if log is not None:
+            self._recover(log.recovered)
+
+    # Its life.
+
+    def begin(self, handle: ReplicaHandle) -> None:
+        """Gossip from now on."""
+        self._handle = handle
+
+    def end(self) -> None:
+        """Take no more writes."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.stop()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes writes."""
+        return self._handle is not None
+
+    # Writing.
+
+    def put(self, key: object, value: object) -> asyncio.Future[None] | None:
+        """Write ``value`` under ``key``.
+
+        Returns:
+            None when it is done, or what is done when it is: the write is durable
+            then, and everybody here sees it.
+
+        Raises:
+            InvalidValue: The validator refuses the value, or it cannot be kept.
+            NotEncodable: The key is no key term, or the value no term, or too large.
+            Busy: The map holds ``STORE_ENTRIES_MAX`` keys.
+        """
+        value = self._checked(key, value)
+        if self._log is None:
+            before = self.entries.entry(key) if self._presence is not None else None
+            self._written(self.entries.add(key, value), before)
+            return None
+        return self._commit(self._stamper.add(key, value), key)
+
+    def remove(self, key: object) -> asyncio.Future[None] | None:
+        """Remove ``key``, whether or not it has a value. As ``put``."""
+        if self._log is None:
+            before = self.entries.entry(key) if self._presence is not None else None
+            self._written(self.entries.remove(key), before)
+            return None
+        check_restart_safe(f"a key of map {self.name!r}", key)
+        return self._commit(self._stamper.remove(key), key)
+
+    def _checked(self, key: object, value: object) -> object:
+        if type(value) not in _SCALARS:
+            # A copy to its depth, and what others will get: nobody changes it under
+            # the map's hands.
+            value = decode(encode(value))
+        validator = self.options.validator
+        if validator is not None:
+            self._validate(key, value)
+        if self._log is not None:
+            what = f"map {self.name!r}, which persists:"
+            check_restart_safe(f"{what} the key {key!r:.80}", key)
+            check_restart_safe(f"{what} the value of {key!r:.80}", value)
+        if self._presence is not None:
+            value = self._presence.wrapped(value)
+        entry_bytes(key, value)  # Raises if it could not travel.
+        if (
+            len(self.entries) + self.entries.tombstones >= STORE_ENTRIES_MAX
+            and self.entries.entry(key) is None
+        ):
+            raise Busy(
+                f"map {self.name!r} holds STORE_ENTRIES_MAX={STORE_ENTRIES_MAX} keys,"
+                " removed ones included",
+                hint="a map is for small state; keep large sets elsewhere",
+            )
+        return value
+
+    def _validate(self, key: object, value: object) -> None:
+        validator = self.options.validator
+        assert validator is not None
+        cause: Exception | None = None
+        try:
+            if validator(value) is True:
+                return
+        except Exception as error:  # noqa: BLE001 -- somebody else's rule that fails
+            cause = error
+        said = "" if cause is None else f": it raised {cause!r:.200}"
+        raise InvalidValue(
+            f"map {self.name!r}: the validator refuses {value!r:.80} for the key"
+            f" {key!r:.80}{said}"
+        ) from cause
+
+    def _written(self, delta: Delta, before: Entry | None) -> None:
+        for name, after in delta.items():
+            self._project(name, before, after)
+        self._publish(delta)
+
+    def _commit(self, delta: Delta, key: object) -> asyncio.Future[None]:
+        assert self._log is not None
+        self._stamper.forget(key)
+        committed = self._log.append(delta)
+        # Before whoever waits for it runs on, it is seen.
+        committed.add_done_callback(partial(self._committed, delta))
+        return committed
+
+    def _committed(self, delta: Delta, committed: asyncio.Future[None]) -> None:
+        if committed.cancelled() or committed.exception() is not None:
+            return
+        if self._handle is None:
+            return
+        changes = self.entries.merge(delta)
+        for change in changes:
+            self._project(change.key_bytes, change.before, change.after)
+        if changes:
+            self._publish(delta)
+
+    def _publish(self, delta: Delta) -> None:
+        assert self._handle is not None
+        try:
+            self._handle.publish(delta)
+        except Busy as error:
+            # It stands in the map, so that comparing with others brings it to them.
+            self._complaints.add(f"map {self.name}", error)
+
+    # What others write: a Replica.
+
+    def replica_merge_delta(self, name: str, delta: Mapping[Any, Any]) -> None:
+        """Merge what another node wrote."""
+        self.store.replica_merge_delta(name, self._admitted(delta))
+
+    def replica_apply_full_sync(self, name: str, snapshot: Mapping[Any, Any]) -> bool:
+        """Merge part of what another node holds."""
+        return self.store.replica_apply_full_sync(name, self._admitted(snapshot))
+
+    def replica_full_sync_snapshot(self, name: str) -> Delta | None:
+        """Everything that is held, removed keys included."""
+        return self.store.replica_full_sync_snapshot(name)
+
+    def replica_remove_node(self, name: str, node: str) -> None:
+        """Nothing: ``reconsider`` does it, which hears of more than the end."""
+
+    def replica_digest(self, name: str) -> bytes:
+        """A u64 for each bucket."""
+        return self.entries.digest()
+
+    def replica_bucket(self, name: str, index: int) -> Delta:
+        """The entries of one bucket."""
+        return self.entries.bucket(index)
+
+    def replica_collect(self, name: str, cutoff_wall_ms: int) -> None:
+        """Forget the keys that were removed before ``cutoff_wall_ms``."""
+        self.entries.gc_tombstones(cutoff_wall_ms)
+        if self._removed:
+            forgotten = [n for n, ms in self._removed.items() if ms < cutoff_wall_ms]
+            self._forget_rows(forgotten)
+        if self._presence is not None:
+            for key_bytes, entry in self._presence.unclaimed(self._clock.now_ms()):
+                self._drop(key_bytes, entry)
+
+    def reconsider(self, node: str) -> None:
+        """Members say something new of ``node``: show, hide or drop what it wrote."""
+        presence = self._presence
+        if presence is None:
+            return
+        for key_bytes, entry in presence.of(node):
+            match presence.fate(entry):
+                case Fate.HERE:
+                    self._show(entry.key, _unwrapped(entry))
+                case Fate.UNKNOWN:
+                    self._hide(entry.key)
+                case Fate.OVER:
+                    self._drop(key_bytes, entry)
+
+    def catch_up(self) -> None:
+        """Compare with all neighbours."""
+        if self._handle is not None:
+            self._handle.catch_up()
+
+    def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        if self._presence is None:
+            return delta
+        return self._presence.without_the_over(dict(delta))
+
+    def _takes(self, key: object, value: Any) -> bool:
+        reason = self._objection(key, value)
+        if reason is None:
+            return True
+        self.refused += 1
+        self._complaints.add(
+            f"map {self.name}", f"refused a value for the key {key!r:.80}: {reason}"
+        )
+        return False
+
+    def _objection(self, key: object, value: Any) -> str | None:
+        if self._presence is not None:
+            if not self._presence.is_wrapped(value):
+                return "it does not say in which life it was written"
+            value = value[1]
+        if self._log is not None and of_one_life((key, value)) is not None:
+            return "it holds a pid or a reference, and the map persists"
+        validator = self.options.validator
+        if validator is None:
+            return None
+        try:
+            return None if validator(value) is True else "the validator says no"
+        except Exception as error:  # noqa: BLE001 -- somebody else's rule that fails
+            return f"the validator raised {error!r:.200}"
+
+    def _merged(self, changes: list[Change], source: Source) -> None:
+        for change in changes:
+            self._project(change.key_bytes, change.before, change.after)
+        if self._log is not None:
+            delta = {change.key_bytes: change.after for change in changes}
+            self._behind(self._log.append, delta)
+
+    # What is on disk.
+
+    def _recover(self, delta: Delta) -> None:
+        accepted = accept(self._admitted(delta), leaf=self._takes)
+        for change in self.entries.merge(accepted.delta):
+            self._project(change.key_bytes, change.before, change.after)
+
+    def _forget_rows(self, names: list[bytes]) -> None:
+        for name in names:
+            self._removed.pop(name, None)
+        if names and self._log is not None:
+            self._behind(self._log.forget, names)
+
+    def _behind[T](self, write: Callable[[T], asyncio.Future[None]], what: T) -> None:
+        try:
+            write(what).add_done_callback(self._was_behind)
+        except BarrelError as error:
+            self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+
+    def _was_behind(self, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+
+    # What is shown.
+
+    def _project(self, name: bytes, before: Entry | None, after: Entry) -> None:
+        if self._log is not None:
+            if after.is_tombstone:
+                self._removed[name] = after.wall_ms
+            else:
+                self._removed.pop(name, None)
+        presence = self._presence
+        if presence is not None:
+            presence.note(name, before, after, self._clock.now_ms())
+        if after.is_tombstone:
+            self._hide(after.key)
+        elif presence is None:
+            self._show(after.key, after.value)
+        elif presence.fate(after) is Fate.HERE:
+            self._show(after.key, _unwrapped(after))
+        else:
+            self._hide(after.key)
+
+    def _drop(self, name: bytes, entry: Entry) -> None:
+        assert self._presence is not None
+        self._presence.note(name, entry, None, self._clock.now_ms())
+        self.entries.forget(entry.key)
+        self._forget_rows([name])
+        self._hide(entry.key)
+
+    def _show(self, key: Any, value: Any) -> None:
+        old = self.shown.get(key, _MISSING)
+        self.shown[key] = value
+        listener = self.listener
+        if listener is not None and (old is _MISSING or not _same(old, value)):
+            listener(MapPut(self.name, key, value))
+
+    def _hide(self, key: Any) -> None:
+        was = self.shown.pop(key, _MISSING)
+        if self.listener is not None and was is not _MISSING:
+            self.listener(MapRemove(self.name, key))
+
+
+def _unwrapped(entry: Entry) -> Any:
+    wrapped: Any = entry.value
+    return wrapped[1]
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values are the same for readers: 1 is not True, nor in a tuple."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or one != other:
+        return False
+    return type(one) in _SCALARS or encode(one) == encode(other)
