@@ -1,9 +1,15 @@
 """The lazy side: messages that were announced and have not come, and whom to ask.
 
 Every id remembers its first ``ANNOUNCERS_MAX`` announcers. They are asked in turn: the
-first once the push had its time, the next ones after the shorter ``retry_ms``. Each
-wait has one of two lengths, so two queues are always in order, and one timer does for
-all.
+first once the push had its time, the next ones after the shorter ``retry_ms``. Each of
+these waits has one of two lengths, so two queues are always in order, and one timer
+does for all.
+
+A link that is cut parts a whole branch of the tree from a message, and all who are
+announced it there would ask at the same time. One answer is enough for the branch, and
+any other brings second copies. So the first to ask are those nearest to where the
+message began, and each link farther away is ``STEP_MS`` later; that wait has a heap,
+which holds nothing while the tree is whole.
 
 Bounded by ``MISSING_MAX``, and by ``MISSING_PEER_MAX`` for what one peer announces.
 
@@ -13,7 +19,8 @@ Source: Leitao, Pereira, Rodrigues, "Epidemic Broadcast Trees", SRDS 2007, 3.7.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from heapq import heappop, heappush
 from typing import Final, final
 
 __all__ = [
@@ -23,6 +30,8 @@ __all__ = [
     "LAG_MS_MAX",
     "MISSING_MAX",
     "MISSING_PEER_MAX",
+    "STEPS_MAX",
+    "STEP_MS",
     "Missing",
     "Wanted",
 ]
@@ -38,6 +47,12 @@ LAGS_WAITED: Final = 3
 
 LAG_MS_MAX: Final = 10_000
 """But it never waits longer than this for that reason."""
+
+STEP_MS: Final = 50
+"""How much later who is one link farther from the origin asks."""
+
+STEPS_MAX: Final = 20
+"""Links more than these make nobody wait longer."""
 
 MISSING_MAX: Final = 1 << 18
 """Ids waited for."""
@@ -95,6 +110,7 @@ class Missing:
         self._wanted: dict[bytes, Wanted] = {}
         self._firsts: deque[tuple[int, bytes]] = deque()  # due, id; some are stale
         self._retries: deque[tuple[int, bytes]] = deque()
+        self._steps: list[tuple[int, bytes]] = []
         self._of_peer: dict[str, int] = {}
         self._lag_ms = 0  # how late pushes are behind announcements, of late the most
         self._came_ms = 0
@@ -178,6 +194,10 @@ class Missing:
                 queue.popleft()
             if queue:
                 heads.append(queue[0][0])
+        while self._is_stale(self._steps):
+            heappop(self._steps)
+        if self._steps:
+            heads.append(self._steps[0][0])
         return min(heads, default=None)
 
     def due(self, now_ms: int, links: Container[str]) -> dict[str, list[bytes]]:
@@ -202,12 +222,34 @@ class Missing:
                     wanted.due_ms = now_ms + self._retry_ms
                     self._retries.append((wanted.due_ms, message_id))
                     continue
-                peer = _next_announcer(wanted, asked, links)
-                wanted.tries += 1
-                wanted.due_ms = now_ms + self._retry_ms
-                self._retries.append((wanted.due_ms, message_id))
-                asked.setdefault(peer, []).append(message_id)
+                late_ms = STEP_MS * min(min(wanted.hops) - 1, STEPS_MAX)
+                if queue is self._firsts and wanted.tries == 0 and late_ms > 0:
+                    wanted.due_ms = now_ms + late_ms
+                    heappush(self._steps, (wanted.due_ms, message_id))
+                    continue
+                self._ask(message_id, wanted, now_ms, links, asked)
+        while self._steps and (
+            self._steps[0][0] <= now_ms or self._is_stale(self._steps)
+        ):
+            due_ms, message_id = heappop(self._steps)
+            wanted = self._wanted.get(message_id)
+            if wanted is not None and wanted.due_ms == due_ms:
+                self._ask(message_id, wanted, now_ms, links, asked)
         return asked
+
+    def _ask(
+        self,
+        message_id: bytes,
+        wanted: Wanted,
+        now_ms: int,
+        links: Container[str],
+        asked: dict[str, list[bytes]],
+    ) -> None:
+        peer = _next_announcer(wanted, asked, links)
+        wanted.tries += 1
+        wanted.due_ms = now_ms + self._retry_ms
+        self._retries.append((wanted.due_ms, message_id))
+        asked.setdefault(peer, []).append(message_id)
 
     def _may_still_come(self, wanted: Wanted, now_ms: int) -> bool:
         """Whether the push is likely to be under way, behind others that are late.
@@ -225,7 +267,7 @@ class Missing:
             self._uncount(wanted)
         return wanted
 
-    def _is_stale(self, queue: deque[tuple[int, bytes]]) -> bool:
+    def _is_stale(self, queue: Sequence[tuple[int, bytes]]) -> bool:
         if not queue:
             return False
         due_ms, message_id = queue[0]

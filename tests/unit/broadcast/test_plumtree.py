@@ -33,7 +33,7 @@ from barrel_p2p.broadcast.messages import (
     IHave,
     Message,
 )
-from barrel_p2p.broadcast.repair import GRAFT_TRIES_MAX
+from barrel_p2p.broadcast.repair import GRAFT_TRIES_MAX, STEP_MS, STEPS_MAX
 from barrel_p2p.core.effects import Effect, Publish, Send, SetTimer
 from barrel_p2p.core.inputs import Received, TimerFired
 from barrel_p2p.core.peers import PeerDown, PeerUp
@@ -242,6 +242,35 @@ def test_a_missing_message_is_asked_for_and_its_announcer_eager_at_once() -> Non
     assert bench.wait(GRAFT_TIMEOUT_MS - 1) == []
     assert bench.wait(1) == [Send(B, Graft(ID + OTHER))]
     assert bench.machine.eager == [A, B]
+
+
+@pytest.mark.parametrize(("hops", "steps"), [(1, 0), (4, 3), (255, STEPS_MAX)])
+def test_who_is_farther_from_the_origin_asks_later(hops: int, steps: int) -> None:
+    """One of a branch that was cut off has asked before all the others do."""
+    bench = fed(A, B)
+    bench.hear(B, PRUNE)
+    bench.ihave(B, ID, hops=hops)
+    assert bench.wait(GRAFT_TIMEOUT_MS + steps * STEP_MS - 1) == []
+    assert bench.wait(1) == [Send(B, Graft(ID))]
+    assert bench.wait(GRAFT_RETRY_MS) == [Send(B, Graft(ID))]
+
+
+def test_the_nearest_announcer_tells_how_far_the_origin_is() -> None:
+    bench = fed(A, B, C)
+    bench.ihave(B, ID, hops=9)
+    bench.ihave(C, ID, hops=3)
+    assert bench.wait(GRAFT_TIMEOUT_MS + 2 * STEP_MS) == [Send(B, Graft(ID))]
+
+
+def test_what_others_have_asked_for_meanwhile_is_not_asked_for() -> None:
+    bench = fed(A, B)
+    bench.hear(B, PRUNE)
+    bench.ihave(B, ID, hops=4)
+    bench.ihave(B, OTHER, hops=3)
+    bench.wait(GRAFT_TIMEOUT_MS)
+    bench.gossip(A, OTHER, hops=6)
+    assert sent(bench.wait(3 * STEP_MS - 1), Graft) == []
+    assert sent(bench.wait(1), Graft) == [(B, Graft(ID))]
 
 
 def test_a_message_that_comes_in_time_is_not_asked_for() -> None:
