@@ -9,9 +9,11 @@ import math
 
 import pytest
 
+from barrel_p2p.broadcast.messages import Graft
+from barrel_p2p.core.peers import PeerDown
 from barrel_p2p.testing.experiments.arrival import arrival
 from barrel_p2p.testing.experiments.churn import churn
-from barrel_p2p.testing.experiments.cluster import Policy
+from barrel_p2p.testing.experiments.cluster import Cluster, Policy
 from barrel_p2p.testing.experiments.crash import heal, reliability, reunion
 from barrel_p2p.testing.experiments.liars import liars
 from barrel_p2p.testing.experiments.loss import loss
@@ -95,3 +97,27 @@ def test_liars_get_no_more_places_than_they_are_due() -> None:
     assert found["held"] <= found["allowed"]
     assert found["probes"] == 1
     assert liars(n=100, seed=1, is_credulous=True).figures["probes"] > 1
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+def test_one_of_a_branch_that_was_cut_off_asks_for_nearly_all_of_it(seed: int) -> None:
+    """Its root has no lazy peer who could help, so those below it have to ask."""
+    cluster = Cluster(200, seed, latency_ms=(10, 10))
+    cluster.start_all(200)
+    cluster.rounds(20)
+    world = cluster.world
+    sender = cluster.any_of(world.running())
+    for _ in range(3):
+        cluster.send(sender, 1_000)
+    root = world.named(next(iter(sender.peers)))
+    assert root is not None
+    sender.rooms[1].feed(PeerDown(root.name, "dropped"))
+    root.rooms[1].feed(PeerDown(sender.name, "dropped"))
+    before, asked = cluster.payloads(), world.received[Graft]
+    sent, _ = cluster.send(sender, 1_000)
+    cut_off = 200 - len(sent.reached)
+    assert cut_off > 50
+    world.run_for(2_000)
+    assert len(sent.reached) == 200
+    assert world.received[Graft] - asked < cut_off / 3
+    assert cluster.redundancy(before) < 0.1

@@ -14,7 +14,7 @@ from barrel_p2p.testing.overlay.faults import Detection
 from barrel_p2p.testing.overlay.graph import Shape, shape
 from barrel_p2p.testing.overlay.nodes import SimNode
 from barrel_p2p.testing.overlay.stack import Stack
-from barrel_p2p.testing.overlay.traffic import Sent, Traffic
+from barrel_p2p.testing.overlay.traffic import Sent, Traffic, relative_redundancy
 from barrel_p2p.testing.overlay.world import World
 
 __all__ = ["ENCODED_ONE_IN", "ROUND_MS", "Arrivals", "Cluster", "Policy"]
@@ -145,16 +145,25 @@ class Cluster:
         self.world.crash(self.rng.sample(doomed, count))
         return self.world.running()
 
-    def send(self, node: SimNode, wait_ms: int) -> tuple[Sent, int]:
+    def send(self, node: SimNode, wait_ms: int) -> tuple[Sent, float]:
         """Broadcast from ``node`` and let ``wait_ms`` pass.
 
         Returns:
-            What became of it, and how many payloads arrived meanwhile.
+            What became of it, and the redundancy of all that arrived meanwhile.
         """
-        before = self.world.received[Gossip]
+        before = self.payloads()
         sent = self.traffic.send(node)
         self.world.run_for(wait_ms)
-        return sent, self.world.received[Gossip] - before
+        return sent, self.redundancy(before)
+
+    def payloads(self) -> tuple[int, int]:
+        """How many arrived so far, and how many of them were the first copy there."""
+        return self.world.received[Gossip], self.traffic.arrived
+
+    def redundancy(self, before: tuple[int, int]) -> float:
+        """Relative redundancy of what arrived since ``payloads`` said ``before``."""
+        received, arrived = self.payloads()
+        return relative_redundancy(received - before[0], arrived - before[1])
 
     def any_of(self, nodes: Sequence[SimNode]) -> SimNode:
         """One of them, by chance."""

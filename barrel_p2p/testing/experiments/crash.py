@@ -16,7 +16,6 @@ from barrel_p2p.testing.experiments.cluster import ROUND_MS, Cluster
 from barrel_p2p.testing.experiments.controls import Control, planted
 from barrel_p2p.testing.experiments.outcome import Outcome
 from barrel_p2p.testing.overlay.faults import Detection
-from barrel_p2p.testing.overlay.traffic import relative_redundancy
 
 __all__ = ["SETTLE_ROUNDS", "heal", "reliability", "reunion"]
 
@@ -118,9 +117,9 @@ def heal(
     rmr = []
     sent = []
     for _ in range(messages):
-        each, payloads = cluster.send(before, ROUND_MS)
+        each, redundancy = cluster.send(before, ROUND_MS)
         sent.append(each)
-        rmr.append(relative_redundancy(payloads, [each]))
+        rmr.append(redundancy)
     cluster.world.run_for(ROUND_MS)
     return Outcome(
         f"{share:.0%}",

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from barrel_p2p.broadcast.messages import Gossip
 from barrel_p2p.testing.experiments.cluster import ROUND_MS, Cluster
 from barrel_p2p.testing.experiments.controls import Control, planted
 from barrel_p2p.testing.experiments.outcome import Outcome
-from barrel_p2p.testing.overlay.traffic import Sent, relative_redundancy
+from barrel_p2p.testing.overlay.traffic import Sent
 
 __all__ = ["burst", "senders"]
 
@@ -45,18 +44,22 @@ def senders(
     sender = cluster.any_of(nodes)
     rmr: list[float] = []
     sent: list[Sent] = []
-    for _ in range(messages):
-        origin = sender if is_single else cluster.any_of(nodes)
-        each, payloads = cluster.send(origin, _WAIT_MS)
+    before = cluster.payloads()
+    for at in range(messages):
+        if at == _FORMED - 1:
+            before = cluster.payloads()
+        each, redundancy = cluster.send(
+            sender if is_single else cluster.any_of(nodes), _WAIT_MS
+        )
         sent.append(each)
-        rmr.append(relative_redundancy(payloads, [each]))
+        rmr.append(redundancy)
     cluster.world.run_for(ROUND_MS)
     late = range(_FORMED - 1, messages)
     return Outcome(
         "single" if is_single else "random",
         seed,
         {
-            "rmr": sum(rmr[at] for at in late) / len(late),
+            "rmr": cluster.redundancy(before),
             "ldh": max(sent[at].hops_max for at in late),
             "missed": sum(n - len(each.reached) for each in sent),
             "last_ms": max(sent[at].last_ms - sent[at].at_ms for at in late),
@@ -81,15 +84,14 @@ def burst(*, n: int, seed: int, control: Control = "") -> Outcome:
     sender = cluster.any_of(nodes)
     for _ in range(_FORMED):
         cluster.send(sender, _WAIT_MS)
-    before = cluster.world.received[Gossip]
+    before = cluster.payloads()
     sent = [cluster.traffic.send(node) for node in nodes]
     cluster.world.run_for(ROUND_MS)
-    payloads = cluster.world.received[Gossip] - before
     return Outcome(
         "burst",
         seed,
         {
-            "rmr": relative_redundancy(payloads, sent),
+            "rmr": cluster.redundancy(before),
             "ldh": max(each.hops_max for each in sent),
             "missed": sum(n - len(each.reached) for each in sent),
         },

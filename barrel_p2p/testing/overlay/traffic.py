@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, final
 
@@ -46,11 +45,13 @@ class Traffic:
     Attributes:
         sent: Message id to what became of it.
         repeated: Deliveries of a broadcast on a node, in one life, that had it before.
+        arrived: Deliveries but for those where a broadcast began: each took a payload.
     """
 
     def __init__(self) -> None:
         self.sent: dict[bytes, Sent] = {}
         self.repeated = 0
+        self.arrived = 0
         self._had: dict[tuple[bytes, int, int], bool] = {}
 
     def send(self, node: SimNode, payload: bytes = b"x") -> Sent:
@@ -72,6 +73,7 @@ class Traffic:
             self.repeated += 1
             return
         self._had[key] = True
+        self.arrived += not delivery.own
         sent.reached.append(node.index)
         sent.last_ms = node.world.schedule.now_ms
         cause = room.current
@@ -84,14 +86,14 @@ class Traffic:
         self._had.clear()
 
 
-def relative_redundancy(payloads: int, sent: Sequence[Sent]) -> float:
+def relative_redundancy(payloads: int, arrived: int) -> float:
     """Payloads received per node that had to receive one, minus 1.
 
     Args:
         payloads: How many arrived, answers to GRAFT included.
-        sent: The broadcasts they belong to.
+        arrived: How many of them were the first of their broadcast there. One that is
+            late counts when it comes, in both.
 
     Source: Leitao, Pereira, Rodrigues, "Epidemic Broadcast Trees", SRDS 2007, 4.1.
     """
-    needed = sum(len(each.reached) - 1 for each in sent)
-    return payloads / needed - 1 if needed > 0 else 0.0
+    return payloads / arrived - 1 if arrived > 0 else 0.0
