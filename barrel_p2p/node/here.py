@@ -10,7 +10,7 @@ Source: Barrel P2P documentation, "API overview".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from barrel_p2p.core.names import Address, At, HasAddress, NodeReference
@@ -20,18 +20,25 @@ from barrel_p2p.services.service_events import ServiceEntry, ServiceFilter
 
 if TYPE_CHECKING:
     from barrel_p2p.runtime import addresses
+    from barrel_p2p.services.shard import HandOffHook
 
 __all__ = [
     "active_view",
     "get_proxy",
     "global_register",
+    "is_owner",
     "join",
     "leave",
     "list_services",
     "lookup",
     "lookup_local",
     "members",
+    "on_hand_off",
+    "owned_partitions",
+    "owners",
+    "partition",
     "passive_view",
+    "place",
     "register_name",
     "register_service",
     "send",
@@ -39,10 +46,12 @@ __all__ = [
     "stop_service_holder",
     "subscribe",
     "subscribe_services",
+    "subscribe_shard",
     "unregister_name",
     "unregister_service",
     "unsubscribe",
     "unsubscribe_services",
+    "unsubscribe_shard",
     "whereis_name",
     "whereis_service",
 ]
@@ -175,6 +184,51 @@ async def global_register(name: object) -> Pid:
 def get_proxy(name: object) -> Pid | None:
     """The stand-in for a service on this node, or None: ``Node.get_proxy``."""
     return current_node().get_proxy(name)
+
+
+# Placement.
+
+
+def place(key: object) -> str | None:
+    """The node that should have a key: ``Node.place``."""
+    return current_node().place(key)
+
+
+def owners(key: object, n: int) -> list[str]:
+    """The nodes that should have a key, the owner first: ``Node.owners``."""
+    return current_node().owners(key, n)
+
+
+def is_owner(key: object) -> bool:
+    """Whether a key is this node's: ``Node.is_owner``."""
+    return current_node().is_owner(key)
+
+
+def partition(key: object) -> int:
+    """The partition of a key: ``Node.partition``."""
+    return current_node().partition(key)
+
+
+def owned_partitions() -> list[int]:
+    """The partitions that are this node's: ``Node.owned_partitions``."""
+    return current_node().owned_partitions()
+
+
+async def subscribe_shard(pid: Pid | None = None) -> None:
+    """Send what changes hands to a process: ``Node.subscribe_shard``."""
+    await current_node().subscribe_shard(pid)
+
+
+async def unsubscribe_shard(pid: Pid | None = None) -> None:
+    """Send it no more: ``Node.unsubscribe_shard``."""
+    await current_node().unsubscribe_shard(pid)
+
+
+def on_hand_off(
+    *, acquired: HandOffHook | None = None, released: HandOffHook | None = None
+) -> Callable[[], None]:
+    """Have work done before a partition changes hands: ``Node.on_hand_off``."""
+    return current_node().on_hand_off(acquired=acquired, released=released)
 
 
 # For tests.

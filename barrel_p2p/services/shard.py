@@ -363,7 +363,7 @@ class Shards:
             task.cancel()
         if order.overran:
             self._complaints.add(
-                "shards",
+                "hand-off",
                 f"a hook for partition {order.partition} was not over within"
                 f" {self._machine.settings.hand_off_ms} ms, and is cancelled",
             )
