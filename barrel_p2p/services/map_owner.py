@@ -36,6 +36,8 @@ from barrel_p2p.wire.terms import decode, encode
 __all__ = ["MapLog", "MapOwner"]
 
 _MISSING: Final = object()
+_SMALL: Final = 65_536
+_WORD: Final = 1 << 63
 _SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None), Atom, Pid, Ref})
 
 
@@ -119,6 +121,7 @@ class MapOwner:
         self._presence: Presence | None = None
         if options.prune_on_peer_down:
             self._presence = Presence(creation, lives)
+        self._untold: Delta = {}  # written, and not yet given to gossip
         self._removed: dict[bytes, int] = {}  # tombstones on disk -> when stamped
         self._handle: ReplicaHandle | None = None
         self.listener: Callable[[MapEvent], None] | None = None
@@ -133,14 +136,16 @@ class MapOwner:
 
     def end(self) -> None:
         """Take no more writes."""
+        self._tell()
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.stop()
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes writes."""
-        return self._handle is not None
+    async def flush(self) -> None:
+        """Wait until gossip has taken everything that was written so far."""
+        self._tell()
+        if self._handle is not None:
+            await self._handle.flush()
 
     # Writing.
 
@@ -173,7 +178,8 @@ class MapOwner:
         return self._commit(self._stamper.remove(key), key)
 
     def _checked(self, key: object, value: object) -> object:
-        if type(value) not in _SCALARS:
+        fits = _is_small(value)
+        if not fits and type(value) not in _SCALARS:
             # A copy to its depth, and what others will get: nobody changes it under
             # the map's hands.
             value = decode(encode(value))
@@ -186,7 +192,8 @@ class MapOwner:
             check_restart_safe(f"{what} the value of {key!r:.80}", value)
         if self._presence is not None:
             value = self._presence.wrapped(value)
-        entry_bytes(key, value)  # Raises if it could not travel.
+        if not fits:
+            entry_bytes(key, value)  # Raises if it could not travel.
         if (
             len(self.entries) + self.entries.tombstones >= STORE_ENTRIES_MAX
             and self.entries.entry(key) is None
@@ -238,9 +245,17 @@ class MapOwner:
             self._publish(delta)
 
     def _publish(self, delta: Delta) -> None:
-        assert self._handle is not None
+        # Once a turn of the loop: telling the replica costs more than writing.
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self._tell)
+        self._untold.update(delta)
+
+    def _tell(self) -> None:
+        untold, self._untold = self._untold, {}
+        if self._handle is None or not untold:
+            return
         try:
-            self._handle.publish(delta)
+            self._handle.publish(untold)
         except Busy as error:
             # It stands in the map, so that comparing with others brings it to them.
             self._complaints.add(f"map {self.name}", error)
@@ -398,6 +413,18 @@ class MapOwner:
         was = self.shown.pop(key, _MISSING)
         if self.listener is not None and was is not _MISSING:
             self.listener(MapRemove(self.name, key))
+
+
+def _is_small(value: object) -> bool:
+    """Whether it surely has a form on the wire, and fits: most values do."""
+    kind = type(value)
+    if kind is str:
+        return len(value) < _SMALL and value.isascii()  # type: ignore[arg-type, attr-defined]
+    if kind is int:
+        return -_WORD <= value < _WORD  # type: ignore[operator]
+    return (
+        value is None or kind is bool or (kind is bytes and len(value) < _SMALL)  # type: ignore[arg-type]
+    )
 
 
 def _unwrapped(entry: Entry) -> Any:

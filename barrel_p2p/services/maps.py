@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol, final
 
@@ -31,6 +32,7 @@ __all__ = ["REPLICA_PREFIX", "MapFiles", "Maps"]
 REPLICA_PREFIX: Final = "map/"
 """Before a map's name, it is the name of its replica."""
 
+_FLUSH_S: Final = 0.5
 _CATCH_UP_S: Final = 0.5
 _SWEEP_S: Final = 60.0
 _log = logging.getLogger("barrel_p2p.services")
@@ -112,6 +114,10 @@ class Maps:
             timer.cancel()
         self._timers.clear()
         async with self._opening:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH_S):
+                    for owner in list(self._owners.values()):
+                        await owner.flush()
             for name in list(self._maps):
                 await self._end(name, self._stopped)
 
@@ -164,7 +170,9 @@ class Maps:
         async with self._opening:
             log = self._logs.pop(name, None)
             if name in self._maps:
+                shown = self._owners[name].shown
                 await self._end(name, partial(no_such_map, name, self._node))
+                shown.clear()
             if log is not None:
                 await log.delete()
             elif self._files is not None:
