@@ -63,6 +63,9 @@ from barrel_p2p.runtime.supervisor import (
 from barrel_p2p.runtime.switch import Call, Cast
 from barrel_p2p.runtime.typed import UnknownMessage, message
 from barrel_p2p.runtime.verbs import call, cast
+from barrel_p2p.services.fence_guard import FenceGuard
+from barrel_p2p.services.leader_events import Candidate, Elected, Revoked, Role
+from barrel_p2p.services.leadership import Term
 from barrel_p2p.services.map_events import MapPut, MapRemove
 from barrel_p2p.services.replicated_map import ReplicatedMap
 from barrel_p2p.services.service_events import (
@@ -78,12 +81,15 @@ __all__ = [
     "Acquired",
     "Broadcasted",
     "Call",
+    "Candidate",
     "Cast",
     "Child",
     "ChildSpec",
     "ConnectOptions",
     "DynamicSupervisor",
+    "Elected",
     "EventStream",
+    "FenceGuard",
     "Fingerprint",
     "GenServer",
     "Joined",
@@ -110,11 +116,14 @@ __all__ = [
     "ReplicaHandle",
     "ReplicatedMap",
     "ReplicatedStore",
+    "Revoked",
+    "Role",
     "ServiceDown",
     "ServiceEntry",
     "ServiceRegistered",
     "ServiceUnregistered",
     "Supervisor",
+    "Term",
     "TrustMode",
     "UnknownMessage",
     "active_view",

@@ -32,6 +32,7 @@ from barrel_p2p.node.auth import Auth
 from barrel_p2p.node.boot import STAGES
 from barrel_p2p.node.cluster import ClusterNode
 from barrel_p2p.node.forks import FORKS
+from barrel_p2p.node.leaders import LeaderNode
 from barrel_p2p.node.maps import MapNode
 from barrel_p2p.node.notify import notify
 from barrel_p2p.node.parts import DRAIN_S, Parts, Stage
@@ -69,7 +70,7 @@ class NodeStats:
     engine: EngineStats
 
 
-class Node(ClusterNode, ServiceNode, ShardNode, MapNode):
+class Node(ClusterNode, ServiceNode, ShardNode, MapNode, LeaderNode):
     """One node of a cluster: a UDP port, keys, channels, processes.
 
     ``async with Node(...)`` starts and stops it. It belongs to the event loop it was

@@ -34,6 +34,7 @@ from barrel_p2p.runtime.pauses import PauseWatch
 from barrel_p2p.runtime.processes import Processes
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Switch
+from barrel_p2p.services.leader import Leaders
 from barrel_p2p.services.maps import Maps
 from barrel_p2p.services.members import Members
 from barrel_p2p.services.names import Names
@@ -41,6 +42,7 @@ from barrel_p2p.services.proxy import Proxies
 from barrel_p2p.services.registry import Registry
 from barrel_p2p.services.router import Router
 from barrel_p2p.services.shard import Shards
+from barrel_p2p.services.unique import UniqueServices
 
 __all__ = ["DRAIN_S", "Parts", "Stage"]
 
@@ -95,6 +97,8 @@ class Parts:
     router: Router = None  # type: ignore[assignment]
     proxies: Proxies = None  # type: ignore[assignment]
     names: Names = None  # type: ignore[assignment]
+    leaders: Leaders = None  # type: ignore[assignment]
+    unique: UniqueServices = None  # type: ignore[assignment]
     maps: Maps = None  # type: ignore[assignment]
     shards: Shards = None  # type: ignore[assignment]
 

@@ -35,6 +35,8 @@ class ServiceNode(ABC):
         name: object,
         pid: Pid | None = None,
         meta: Mapping[str, Any] | None = None,
+        *,
+        unique: bool = False,
     ) -> None:
         """Let a process be found under ``name`` on every node, until it ends.
 
@@ -45,6 +47,9 @@ class ServiceNode(ABC):
             pid: A process; None is the one that asks. The same process again changes
                 its metadata.
             meta: Terms, for whoever looks it up.
+            unique: Only one node's process is to be found, the one that an election
+                chooses; this one is whenever it leads, and stands by otherwise. It has
+                to run on this node.
 
         Raises:
             AlreadyRegistered: Another process has the name on this node.
@@ -53,14 +58,20 @@ class ServiceNode(ABC):
             Busy: This node has too many services.
 
         Guarantee:
-            When it returns, this node finds it, and all others are being told.
+            When it returns, this node finds it, and all others are being told; a unique
+            one once it leads.
         """
-        registry = self._overlay().registry
-        await registry.register_service(name, pid or self_pid(), meta)
+        parts = self._overlay()
+        if unique:
+            await parts.unique.register(name, pid or self_pid(), meta)
+        else:
+            await parts.registry.register_service(name, pid or self_pid(), meta)
 
     async def unregister_service(self, name: object) -> None:
         """Take this node's instance of ``name`` back. Unknown names are ignored."""
-        await self._overlay().registry.unregister_service(name)
+        parts = self._overlay()
+        parts.unique.unregister(name)
+        await parts.registry.unregister_service(name)
 
     def lookup(self, name: object) -> list[ServiceEntry]:
         """Every instance of ``name`` that this node knows of, its own first."""

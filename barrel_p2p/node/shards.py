@@ -13,6 +13,7 @@ from barrel_p2p.errors import StorageError
 from barrel_p2p.membership.peer_file import load_peers
 from barrel_p2p.node.run import self_pid
 from barrel_p2p.runtime.event_stream import EventStream
+from barrel_p2p.runtime.pauses import AFTER_MS_MIN
 from barrel_p2p.services.shard import HandOffHook, Shards
 from barrel_p2p.services.shard_events import ShardEvent
 from barrel_p2p.services.shard_inputs import ShardSettings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from barrel_p2p.config import Config
     from barrel_p2p.node.parts import Parts
 
-__all__ = ["ShardNode", "pause_ms", "shards"]
+__all__ = ["ShardNode", "has_somebody_to_hear", "pause_ms", "shards"]
 
 
 @asynccontextmanager
@@ -43,7 +44,7 @@ async def shards(parts: Parts) -> AsyncIterator[None]:
         ),
     )
     forget = parts.members.listen(made.member_changed)
-    made.start(waits=_has_somebody_to_hear(parts))
+    made.start(waits=has_somebody_to_hear(parts))
     try:
         yield
     finally:
@@ -54,17 +55,19 @@ async def shards(parts: Parts) -> AsyncIterator[None]:
 def pause_ms(config: Config) -> int:
     """After how long a pause of ours others may hold this node for dead.
 
-    Its last heartbeat can be one period old when it is stopped. From then on its lease
-    runs out, or its channels do, and it has ``suspect_ms`` to answer.
+    Its last heartbeat can be one period old when it is stopped, and its last packet a
+    keep-alive. From then on its lease runs out, or its channels do, and it has
+    ``suspect_ms`` to answer.
     """
     lease_ms = config.member_ttl_ms - config.member_heartbeat_ms
-    return min(
-        config.member_ttl_ms,
-        min(lease_ms, config.idle_timeout_ms) + config.suspect_ms,
-    )
+    silence_ms = config.keep_alive_ms or config.idle_timeout_ms // 3
+    channel_ms = max(config.idle_timeout_ms - silence_ms, 0)
+    verdict_ms = min(lease_ms, channel_ms) + config.suspect_ms
+    return max(min(config.member_ttl_ms, verdict_ms), AFTER_MS_MIN)
 
 
-def _has_somebody_to_hear(parts: Parts) -> bool:
+def has_somebody_to_hear(parts: Parts) -> bool:
+    """Whether there is a cluster, perhaps, that this node will be of."""
     contacts = [NodeReference.parse(each).name for each in parts.config.contact_nodes]
     with suppress(StorageError):  # Membership has said what is wrong with the file.
         contacts += [peer.name for peer in load_peers(parts.directory.peers)]

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+from barrel_p2p.node.leaders import leaders
 from barrel_p2p.node.maps import maps
 from barrel_p2p.node.parts import Parts, Stage
 from barrel_p2p.node.shards import shards
 
 __all__ = ["state"]
 
-_PARTS: Final[tuple[Stage, ...]] = (shards, maps)
+_PARTS: Final[tuple[Stage, ...]] = (shards, leaders, maps)
 """In the order in which they start; each stands beside the methods of ``Node``."""
 
 

@@ -94,6 +94,7 @@ class Registry:
         elsewhere: Asked by ``whereis_service`` for what is not known here.
 
     Attributes:
+        node: The same.
         changes: Events so far. While it stays, so does what can be found here.
     """
 
@@ -109,7 +110,7 @@ class Registry:
         rng: Rng,
         elsewhere: Elsewhere | None = None,
     ) -> None:
-        self._node = node
+        self.node = node
         self._replicas = replicas
         self._processes = processes
         self._clock = clock
@@ -199,11 +200,21 @@ class Registry:
             When it returns, this node finds it and gossip has it. The others find it as
             soon as they have heard.
         """
+        self.put(name, pid, {} if meta is None else meta)
+        await self._replicas.room(REPLICA_NAME)
+
+    def put(self, name: object, pid: Pid, meta: Mapping[Any, Any]) -> None:
+        """As ``register_service``, without waiting for room."""
         self._running()
         self._check_process(pid)
         self._hear_ends()
-        self._feed(Register(name, pid, {} if meta is None else meta))
-        await self._replicas.room(REPLICA_NAME)
+        self._feed(Register(name, pid, meta))
+
+    def drop(self, name: object, pid: Pid) -> None:
+        """Take ``name`` back if it is ``pid`` that has it here, without waiting."""
+        own = self._machine.own(name)
+        if self._handle is not None and own is not None and own.pid == pid:
+            self._feed(Unregister(name))
 
     async def unregister_service(self, name: object) -> None:
         """Take this node's instance of ``name`` back. Unknown names are ignored.
@@ -230,7 +241,7 @@ class Registry:
         """
         entry = self._machine.own(name)
         if entry is None:
-            raise ServiceNotFound(f"{self._node} has no service {name!r}")
+            raise ServiceNotFound(f"{self.node} has no service {name!r}")
         return entry.pid
 
     def list_services(self) -> list[object]:
@@ -289,7 +300,7 @@ class Registry:
             if pid is not None:
                 return pid
         raise ServiceNotFound(
-            f"no service {name!r} is known to {self._node}",
+            f"no service {name!r} is known to {self.node}",
             hint="give it time with timeout=, or start it",
         )
 
@@ -412,7 +423,7 @@ class Registry:
 
     def _running(self) -> None:
         if self._handle is None:
-            raise NotStarted(f"the registry of {self._node} is not running")
+            raise NotStarted(f"the registry of {self.node} is not running")
 
     def _check_process(self, pid: object) -> None:
         if type(pid) is not Pid:
