@@ -28,7 +28,16 @@ from barrel_p2p.node.requests import (
     WhereisService,
 )
 
-__all__ = ["events", "join", "leave", "members", "services", "views", "whereis"]
+__all__ = [
+    "events",
+    "join",
+    "leave",
+    "members",
+    "name_of",
+    "services",
+    "views",
+    "whereis",
+]
 
 _WAIT_S_MAX: Final = 3_600
 
@@ -128,7 +137,7 @@ def services(
     """
     request = Services()
     if name is not None:
-        request = Services(_name(name, as_json=term), everything=False)
+        request = Services(name_of(name, as_json=term), everything=False)
     return _show(request, target, _service_lines, watch=watch, as_json=json)
 
 
@@ -152,7 +161,7 @@ def whereis(
     """
     if not 0 <= wait <= _WAIT_S_MAX:
         raise InvalidValue(f"--wait {wait:g} is not within 0 to {_WAIT_S_MAX} seconds")
-    request = WhereisService(_name(name, as_json=term), int(wait * 1_000))
+    request = WhereisService(name_of(name, as_json=term), int(wait * 1_000))
     answer = ask(request, target, patience_s=wait)
     say(answer, [f"{answer['node']}  {answer['pid']}"], as_json=json)
     return ExitCode.OK
@@ -210,7 +219,12 @@ def _ask_here(request: Request, local: Local, patience_s: float) -> Any:
         return client.ask(request, patience_s=patience_s)
 
 
-def _name(text: str, *, as_json: bool) -> object:
+def name_of(text: str, *, as_json: bool) -> object:
+    """The name that a word of the command line stands for.
+
+    Raises:
+        InvalidValue: It should be JSON and is not.
+    """
     if not as_json:
         return text
     try:

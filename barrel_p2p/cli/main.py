@@ -38,6 +38,8 @@ COMMANDS: Final = {
     "views": Command("barrel_p2p.cli.cluster:views", "List a node's neighbours."),
     "services": Command("barrel_p2p.cli.cluster:services", "List services."),
     "whereis": Command("barrel_p2p.cli.cluster:whereis", "Find a service."),
+    "place": Command("barrel_p2p.cli.shards:place", "Say whose a key is."),
+    "owners": Command("barrel_p2p.cli.shards:owners", "List a key's nodes."),
     "events": Command("barrel_p2p.cli.cluster:events", "Print what happens."),
     "nodes": Command("barrel_p2p.cli.talk:nodes", "List a node's channels."),
     "call": Command("barrel_p2p.cli.talk:call", "Call a method of a server."),

@@ -19,16 +19,13 @@ from barrel_p2p.core.names import NodeReference
 from barrel_p2p.errors import BarrelError, InvalidValue
 from barrel_p2p.node.failures import describe
 from barrel_p2p.node.requests import (
+    LOOKS,
     CallProcess,
     Connect,
-    Members,
     Nodes,
     Request,
     SendMessage,
-    Services,
     Stop,
-    Views,
-    WhereisService,
 )
 
 __all__ = ["ask", "asking_peer", "call", "nodes", "send", "stop"]
@@ -186,7 +183,7 @@ async def asking_peer(
             raise Refused({**describe(error), "directory": kept}) from error
 
         async def ask_it(request: Request) -> Any:
-            if isinstance(request, Members | Views | Services | WhereisService):
+            if isinstance(request, LOOKS):
                 question = msgspec.json.encode(request)
                 timeout = limit_ms / 1_000 + patience_s
                 answer = await node.rpc(reference.name, LOOK, question, timeout=timeout)

@@ -18,12 +18,15 @@ from barrel_p2p.core.members import (
 from barrel_p2p.core.peers import Joined, Left, NodeDown, NodeUp, PeerDown, PeerUp
 from barrel_p2p.errors import BarrelError, CallTimeout, InvalidValue
 from barrel_p2p.node.failures import describe
-from barrel_p2p.node.plain import plain
+from barrel_p2p.node.plain import plain, term
 from barrel_p2p.node.requests import (
+    LOOKS,
     ClusterAction,
     Join,
     Leave,
     Members,
+    Owners,
+    Place,
     Services,
     Views,
     WatchEvents,
@@ -31,6 +34,7 @@ from barrel_p2p.node.requests import (
     read_request,
 )
 from barrel_p2p.node.run import current_node
+from barrel_p2p.node.shard_operations import perform_on_shards
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
 from barrel_p2p.runtime.rpc import expose
 from barrel_p2p.services.service_events import (
@@ -49,7 +53,6 @@ __all__ = [
     "LOOK_BYTES_MAX",
     "look",
     "perform_on_cluster",
-    "term",
     "watch",
 ]
 
@@ -110,13 +113,15 @@ async def perform_on_cluster(node: Node, request: ClusterAction) -> object:
             timeout = wait_ms / 1_000 if wait_ms else None
             pid = await node.whereis_service(term(name), timeout=timeout)
             return {"name": plain(term(name)), "node": pid.node, "pid": plain(pid)}
+        case Place() | Owners():
+            return perform_on_shards(node, request)
         case _:
             assert_never(request)
 
 
 @expose(name=LOOK)
 async def look(question: bytes) -> dict[str, object]:
-    """Tell another node about the cluster: members, views, services, one service.
+    """Tell another node about the cluster: members, views, services, placement.
 
     It is what ``barrel-p2p members --peer`` and its like ask. Whoever is admitted may
     ask: it could join, and then knew the same.
@@ -134,16 +139,11 @@ async def look(question: bytes) -> dict[str, object]:
                 f" LOOK_BYTES_MAX={LOOK_BYTES_MAX}"
             )
         request = read_request(question)
-        if not isinstance(request, Members | Views | Services | WhereisService):
+        if not isinstance(request, LOOKS):
             raise InvalidValue("that is asked at a node's control socket only")
         return {"ok": await perform_on_cluster(current_node(), request)}
     except BarrelError as error:
         return {"error": describe(error)}
-
-
-def term(value: object) -> object:
-    """A name as JSON spells it: a list stands for a tuple."""
-    return tuple(map(term, value)) if isinstance(value, list) else value
 
 
 async def watch(node: Node, request: WatchEvents) -> AsyncGenerator[dict[str, object]]:

@@ -24,6 +24,8 @@ from barrel_p2p.node.requests import (
     ListKeys,
     Members,
     Nodes,
+    Owners,
+    Place,
     Request,
     RevokeKey,
     SendMessage,
@@ -68,7 +70,9 @@ class Operations:
         match request:
             case WatchEvents():
                 return watch(self._node, request)
-            case Join() | Leave() | Members() | Views() | Services() | WhereisService():
+            case Join() | Leave() | Members() | Views() | Place() | Owners():
+                return await perform_on_cluster(self._node, request)
+            case Services() | WhereisService():
                 return await perform_on_cluster(self._node, request)
             case ListKeys() | TrustKey() | UntrustKey() | RevokeKey() | SetTrustMode():
                 return await self._on_keys(request)

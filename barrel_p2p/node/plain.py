@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from barrel_p2p.core.terms import Atom, Pid, Ref
 
-__all__ = ["plain"]
+__all__ = ["plain", "term"]
 
 _INTEGER_BITS_MAX = 63
 
@@ -60,3 +60,8 @@ def _mapping(value: Mapping[object, object]) -> object:
     if all(type(key) is str for key in value):
         return {str(key): plain(each) for key, each in value.items()}
     return [[plain(key), plain(each)] for key, each in value.items()]
+
+
+def term(value: object) -> object:
+    """A name as JSON spells it: a list stands for a tuple."""
+    return tuple(map(term, value)) if isinstance(value, list) else value

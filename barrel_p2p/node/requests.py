@@ -14,6 +14,8 @@ from barrel_p2p.errors import InvalidValue
 
 __all__ = [
     "EVENT_KINDS",
+    "LOOKS",
+    "OWNERS_MAX",
     "TIMEOUT_MS_MAX",
     "CallProcess",
     "ClusterAction",
@@ -28,6 +30,8 @@ __all__ = [
     "ListKeys",
     "Members",
     "Nodes",
+    "Owners",
+    "Place",
     "Request",
     "RevokeKey",
     "SendMessage",
@@ -44,6 +48,7 @@ __all__ = [
 ]
 
 TIMEOUT_MS_MAX = 3_600_000
+OWNERS_MAX = 1_000
 
 type TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)]
 type WaitMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
@@ -128,6 +133,19 @@ class WhereisService(_Asked, frozen=True, tag="whereis"):
     wait_ms: WaitMs = 0
 
 
+class Place(_Asked, frozen=True, tag="place"):
+    """The node that should have ``key``: text, an integer, or a list of those."""
+
+    key: object
+
+
+class Owners(_Asked, frozen=True, tag="owners"):
+    """The ``count`` nodes that should have ``key``."""
+
+    key: object
+    count: Annotated[int, msgspec.Meta(ge=1, le=OWNERS_MAX)] = 3
+
+
 class WatchEvents(_Asked, frozen=True, tag="events"):
     """What happens from now on: an answer, then an event a line until the end."""
 
@@ -182,7 +200,9 @@ class Stop(_Asked, frozen=True, tag="stop"):
 
 
 type KeyAction = ListKeys | TrustKey | UntrustKey | RevokeKey | SetTrustMode
-type ClusterAction = Join | Leave | Members | Views | Services | WhereisService
+type ClusterAction = (
+    Join | Leave | Members | Views | Services | WhereisService | Place | Owners
+)
 type Request = (
     Info
     | Nodes
@@ -195,6 +215,10 @@ type Request = (
     | ExplainConfig
     | Stop
 )
+
+
+LOOKS: Final = (Members, Views, Services, WhereisService, Place, Owners)
+"""What a node answers to whomever it admits."""
 
 
 def read_request(line: bytes) -> Request:
@@ -223,6 +247,8 @@ _DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(
     | Views
     | Services
     | WhereisService
+    | Place
+    | Owners
     | WatchEvents
     | ListKeys
     | TrustKey

@@ -131,6 +131,24 @@ def test_a_probe_is_told_what_the_node_itself_tells(
     assert far == near
 
 
+def test_a_key_has_an_owner_from_here_and_by_a_probe(
+    shell: Shell, joined: tuple[StartedNode, StartedNode]
+) -> None:
+    a, b = joined
+    here = told(shell, "place", "user:42", "--node", "a")
+    assert here == {"key": "user:42", "partition": 21, "node": here["node"]}
+    assert here["node"] in (a.name, b.name)
+    away = told(shell, "place", "user:42", "--peer", reference(b), "--ephemeral")
+    assert away == here
+    both = told(shell, "owners", "user:42", "2", "--node", "b")
+    assert both["nodes"][0] == here["node"]
+    assert sorted(both["nodes"]) == [a.name, b.name]
+    done = shell.here("place", '["room", 7]', "--term", "--node", "b")
+    assert done.stdout.strip() in (a.name, b.name)
+    wrong = shell.here("owners", "user:42", "0", "--node", "b")
+    assert (wrong.returncode, "within 1 to" in wrong.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     "words",
     [
