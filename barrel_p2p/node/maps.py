@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import ConfigError, InvalidValue
+from barrel_p2p.node.store import map_files
 from barrel_p2p.services.map_options import MapOptions, check_map_name, named_validator
 from barrel_p2p.services.maps import Maps
 from barrel_p2p.services.replicated_map import ReplicatedMap
@@ -166,6 +167,7 @@ async def maps(parts: Parts) -> AsyncIterator[None]:
         switch=parts.switch,
         clock=parts.clock,
         hlc=parts.hlc,
+        files=map_files(parts),
     )
     forget = members.listen(made.member_changed)
     made.start({node: members.life(node) or 0 for node in members.alive()})

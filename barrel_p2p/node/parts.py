@@ -43,6 +43,7 @@ from barrel_p2p.services.registry import Registry
 from barrel_p2p.services.router import Router
 from barrel_p2p.services.shard import Shards
 from barrel_p2p.services.unique import UniqueServices
+from barrel_p2p.storage.stores import Stores
 
 __all__ = ["DRAIN_S", "Parts", "Stage"]
 
@@ -97,6 +98,7 @@ class Parts:
     router: Router = None  # type: ignore[assignment]
     proxies: Proxies = None  # type: ignore[assignment]
     names: Names = None  # type: ignore[assignment]
+    stores: Stores = None  # type: ignore[assignment]
     leaders: Leaders = None  # type: ignore[assignment]
     unique: UniqueServices = None  # type: ignore[assignment]
     maps: Maps = None  # type: ignore[assignment]

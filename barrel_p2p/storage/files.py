@@ -24,20 +24,27 @@ from barrel_p2p.errors import StorageError
 __all__ = [
     "PRIVATE_MODE",
     "PUBLIC_MODE",
+    "TEMPORARY_PREFIX",
+    "TEMPORARY_SUFFIX",
+    "check_private_file",
     "ensure_private_directory",
     "read_file",
     "remove_file",
     "remove_leftovers",
     "rename_durable",
+    "sync_directory",
     "write_atomic",
 ]
 
 PRIVATE_MODE = 0o600
 PUBLIC_MODE = 0o644
 
+TEMPORARY_PREFIX = ".barrel_p2p-"
+TEMPORARY_SUFFIX = ".tmp"
+"""Around the names of files that are not yet whole; ``remove_leftovers`` removes them,
+and what others have put beside them with a longer name."""
+
 _DIRECTORY_MODE = 0o700
-_TEMPORARY_PREFIX = ".barrel_p2p-"
-_TEMPORARY_SUFFIX = ".tmp"
 _CHUNK_BYTES = 65_536
 
 
@@ -56,7 +63,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
             the last flush of the directory failed, the new content.
     """
     with _blaming("write", path), _opened_directory(path.parent) as parent:
-        temporary = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+        temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         new = os.open(temporary, flags, PRIVATE_MODE, dir_fd=parent)
         try:
@@ -127,10 +134,21 @@ def remove_leftovers(directory: Path) -> None:
     Raises:
         StorageError: The directory could not be read, or a file not removed.
     """
-    pattern = f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"
+    pattern = f"{TEMPORARY_PREFIX}*{TEMPORARY_SUFFIX}*"
     with _blaming("clean", directory):
         for leftover in list(directory.glob(pattern)):
             remove_file(leftover)
+
+
+def check_private_file(path: Path) -> None:
+    """Refuse ``path`` unless it is a regular file of ours that nobody else may touch.
+
+    Raises:
+        StorageError: It is missing, a link, no regular file, or others have access.
+    """
+    with _blaming("open", path):
+        found = path.lstat()
+    _check_file(path, found, private=True)
 
 
 def ensure_private_directory(path: Path) -> None:
@@ -145,7 +163,7 @@ def ensure_private_directory(path: Path) -> None:
             if not os.path.lexists(directory):
                 with suppress(FileExistsError):
                     directory.mkdir(mode=_DIRECTORY_MODE)
-                _sync_directory(directory.parent)
+                sync_directory(directory.parent)
         found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise StorageError(
@@ -184,8 +202,13 @@ def _opened_directory(path: Path) -> Iterator[int]:
         os.close(directory)
 
 
-def _sync_directory(path: Path) -> None:
-    with _opened_directory(path) as directory:
+def sync_directory(path: Path) -> None:
+    """Flush the names in ``path`` to the disk.
+
+    Raises:
+        StorageError: It could not be opened or flushed.
+    """
+    with _blaming("flush", path), _opened_directory(path) as directory:
         os.fsync(directory)
 
 
