@@ -22,23 +22,43 @@ from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.ormap import Change, Delta, Entry, OrMap
 from barrel_p2p.core.terms import Atom, Pid, Ref
 from barrel_p2p.errors import BarrelError, Busy, InvalidValue
-from barrel_p2p.replica.driver import ReplicaHandle
 from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
 from barrel_p2p.replica.store import ReplicatedStore, Source
 from barrel_p2p.services.map_events import MapEvent, MapPut, MapRemove
 from barrel_p2p.services.map_lives import Fate, Lives
 from barrel_p2p.services.map_options import MapOptions
 from barrel_p2p.services.map_presence import Presence
+from barrel_p2p.services.map_removed import Removed
 from barrel_p2p.services.restart_safe import check_restart_safe, of_one_life
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
 from barrel_p2p.wire.terms import decode, encode
 
-__all__ = ["MapLog", "MapOwner"]
+__all__ = ["MapGossip", "MapLog", "MapOwner"]
 
 _MISSING: Final = object()
 _SMALL: Final = 65_536
 _WORD: Final = 1 << 63
 _SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None), Atom, Pid, Ref})
+
+
+class MapGossip(Protocol):
+    """As much of ``ReplicaHandle`` as a map uses."""
+
+    def publish(self, delta: Delta) -> None:
+        """Tell every other node; ``Busy`` without room."""
+        ...
+
+    def catch_up(self) -> None:
+        """Compare with all neighbours."""
+        ...
+
+    async def flush(self) -> None:
+        """Wait until all was told."""
+        ...
+
+    def stop(self) -> None:
+        """Tell and hear no more."""
+        ...
 
 
 class MapLog(Protocol):
@@ -85,6 +105,7 @@ class MapOwner:
         entries: The map itself.
         shown: Key to value: what readers see. Only this object changes it.
         store: Takes what others send.
+        removed: Its removed keys.
         refused: Values of others that were not taken.
         listener: Hears every event; None while nobody wants any.
     """
@@ -111,7 +132,6 @@ class MapOwner:
             self.entries,
             leaf=self._takes,
             on_change=self._merged,
-            refuse_forgotten=True,
             clock=clock,
         )
         self._stamper = OrMap(node, hlc)
@@ -122,15 +142,15 @@ class MapOwner:
         if options.prune_on_peer_down:
             self._presence = Presence(creation, lives)
         self._untold: Delta = {}  # written, and not yet given to gossip
-        self._removed: dict[bytes, int] = {}  # tombstones on disk -> when stamped
-        self._handle: ReplicaHandle | None = None
+        self.removed = Removed()
+        self._handle: MapGossip | None = None
         self.listener: Callable[[MapEvent], None] | None = None
         if log is not None:
             self._recover(log.recovered)
 
     # Its life.
 
-    def begin(self, handle: ReplicaHandle) -> None:
+    def begin(self, handle: MapGossip) -> None:
         """Gossip from now on."""
         self._handle = handle
 
@@ -286,13 +306,14 @@ class MapOwner:
         return self.entries.bucket(index)
 
     def replica_collect(self, name: str, cutoff_wall_ms: int) -> None:
-        """Forget the keys that were removed before ``cutoff_wall_ms``."""
-        self.entries.gc_tombstones(cutoff_wall_ms)
-        if self._removed:
-            forgotten = [n for n, ms in self._removed.items() if ms < cutoff_wall_ms]
-            self._forget_rows(forgotten)
+        """Tell no more of the keys that were removed before ``cutoff_wall_ms``."""
+        now_ms = self._clock.now_ms()
+        due, forgotten = self.removed.put_aside(cutoff_wall_ms, now_ms)
+        for entry in due:
+            self.entries.forget(entry.key)
+        self._forget_rows(forgotten)
         if self._presence is not None:
-            for key_bytes, entry in self._presence.unclaimed(self._clock.now_ms()):
+            for key_bytes, entry in self._presence.unclaimed(now_ms):
                 self._drop(key_bytes, entry)
 
     def reconsider(self, node: str) -> None:
@@ -315,9 +336,26 @@ class MapOwner:
             self._handle.catch_up()
 
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        if self._presence is None:
-            return delta
-        return self._presence.without_the_over(dict(delta))
+        if type(delta) is not dict or not all(type(e) is Entry for e in delta.values()):
+            return delta  # No delta at all: the store says what is wrong with it.
+        before = self.removed.refused
+        admitted, again = self.removed.admit(delta, self._knows)
+        if self.removed.refused > before:
+            self._complaints.add(
+                f"map {self.name}",
+                f"refused {self.removed.refused - before} values that are older than"
+                " what was forgotten here, and may have been removed",
+            )
+        if again:
+            for change in self.entries.merge(again):
+                self._project(change.key_bytes, change.before, change.after)
+            self.removed.told_again(again, self._clock.now_ms())
+        if self._presence is not None:
+            admitted = self._presence.without_the_over(admitted)
+        return admitted
+
+    def _knows(self, key: object) -> bool:
+        return self.entries.entry(key) is not None
 
     def _takes(self, key: object, value: Any) -> bool:
         reason = self._objection(key, value)
@@ -355,12 +393,13 @@ class MapOwner:
 
     def _recover(self, delta: Delta) -> None:
         accepted = accept(self._admitted(delta), leaf=self._takes)
-        for change in self.entries.merge(accepted.delta):
+        changes = self.entries.merge(accepted.delta)
+        # Removed keys are looked through in the order of their stamps.
+        changes.sort(key=lambda change: change.after.wall_ms)
+        for change in changes:
             self._project(change.key_bytes, change.before, change.after)
 
     def _forget_rows(self, names: list[bytes]) -> None:
-        for name in names:
-            self._removed.pop(name, None)
         if names and self._log is not None:
             self._behind(self._log.forget, names)
 
@@ -378,11 +417,7 @@ class MapOwner:
     # What is shown.
 
     def _project(self, name: bytes, before: Entry | None, after: Entry) -> None:
-        if self._log is not None:
-            if after.is_tombstone:
-                self._removed[name] = after.wall_ms
-            else:
-                self._removed.pop(name, None)
+        self.removed.note(name, after)
         presence = self._presence
         if presence is not None:
             presence.note(name, before, after, self._clock.now_ms())
@@ -398,6 +433,7 @@ class MapOwner:
     def _drop(self, name: bytes, entry: Entry) -> None:
         assert self._presence is not None
         self._presence.note(name, entry, None, self._clock.now_ms())
+        self.removed.drop(name)
         self.entries.forget(entry.key)
         self._forget_rows([name])
         self._hide(entry.key)
