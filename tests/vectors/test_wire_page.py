@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from barrel_p2p.core.hlc import Timestamp
 from barrel_p2p.errors import InvalidValue, WireError
 from barrel_p2p.wire import kinds, limits
 from barrel_p2p.wire.kinds import Kind
+from barrel_p2p.wire.terms import key_bytes
 from tests.tree import ROOT
 
 HERE = Path(__file__).parent
@@ -49,9 +51,17 @@ class Score(TypedDict):
     score: str
 
 
+class Owned(TypedDict):
+    key: str
+    key_bytes: str
+    partition: int
+    owners: list[str]
+
+
 class Placement(TypedDict):
     hashes: list[Hash]
     scores: list[Score]
+    owners: list[Owned]
 
 
 STAMPS: Stamps = json.loads((HERE / "stamps.json").read_text())
@@ -100,6 +110,17 @@ def test_a_score_hashes_the_partition_and_then_the_name(row: Score) -> None:
     assert xxh3_64_hexdigest(hashed) == row["score"]
     assert f"| {row['partition']} | `{row['node']}` |" in PAGE
     assert {hashed.hex(), row["score"]} <= CODE
+
+
+@pytest.mark.parametrize("row", PLACEMENT["owners"], ids=lambda row: row["key"])
+def test_the_page_shows_the_owners_of_some_keys(row: Owned) -> None:
+    key = ast.literal_eval(row["key"])
+    assert key_bytes(key).hex() == row["key_bytes"]
+    hashed = int(xxh3_64_hexdigest(bytes.fromhex(row["key_bytes"])), 16)
+    assert hashed % 64 == row["partition"]
+    owners = ", ".join(f"`{owner}`" for owner in row["owners"])
+    cells = f"`{row['key']}` | `{row['key_bytes']}` | {row['partition']} | {owners}"
+    assert f"| {cells} |" in PAGE
 
 
 @pytest.mark.parametrize("partition", [0, 1, 63])

@@ -216,9 +216,11 @@ async def test_a_pause_takes_everything_away_before_anybody_asks(
 
 
 def test_a_pause_that_others_may_act_on_is_long_enough(tmp_path: Path) -> None:
-    """A lease is up to a heartbeat old when a node stops, and a suspect may answer."""
-    assert pause_ms(config(tmp_path, "a@h")) == 4_334
-    assert pause_ms(config(tmp_path, "a@h", idle_timeout_ms=2_000)) == 2_334
+    """When a node stops, its lease may be a heartbeat old, its last packet a third of
+    the idle timeout; and a suspect has time to answer.
+    """
+    assert pause_ms(config(tmp_path, "a@h")) == 5_000 - 1_666 + 1_000
+    assert pause_ms(config(tmp_path, "a@h", idle_timeout_ms=3_000)) == 3_000
     assert pause_ms(config(tmp_path, "a@h", suspect_ms=9_000)) == 6_000
 
 
