@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -53,6 +54,7 @@ async def leaders(parts: Parts) -> AsyncIterator[None]:
         for one in forget:
             one()
         made.close()
+        await asyncio.sleep(0)  # Candidates hear of it while they can still act.
 
 
 class LeaderNode(ABC):

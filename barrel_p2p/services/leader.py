@@ -188,6 +188,7 @@ class Leaders:
         for slot in list(self._leading):
             self._revoke_told(slot)
         campaigns, self._campaigns = self._campaigns, {}
+        self._slots_of.clear()
         for campaign in campaigns.values():
             if campaign.seat is not None:
                 campaign.seat.end()

@@ -244,7 +244,7 @@ class LeaderMachine:
 
     def _on_open(self, event: Open, now_ms: int) -> None:
         if event.waits:
-            self._unsettle()
+            self._unsettle(self._settle_ms)
 
     def _on_stand(self, event: Stand, now_ms: int) -> None:
         name, pid, priority = event.name, event.pid, event.priority
@@ -371,10 +371,10 @@ class LeaderMachine:
 
     # Whether we know our cluster.
 
-    def _unsettle(self) -> None:
+    def _unsettle(self, delay_ms: int) -> None:
         self._settled = False
         self._armed[_SETTLE] = None
-        self._out.append(SetTimer(_SETTLE, self._settle_ms))
+        self._out.append(SetTimer(_SETTLE, delay_ms))
 
     def _settle(self, now_ms: int) -> None:
         if not self._settled:
@@ -390,13 +390,15 @@ class LeaderMachine:
             if race.own is not None and race.own.stamp is not None:
                 self._revoke(race, race.own)
         if self._peers or len(self._lives) > 1:
-            self._unsettle()
+            self._unsettle(self._settle_ms)
             self._out.append(CatchUp())
-        self._judge_all(self._own.values(), now_ms)
+        else:
+            # Nobody was there to take over, but who led has yet to hear of it.
+            self._unsettle(RETAKE_MS)
 
     def _on_peer_up(self, event: PeerUp, now_ms: int) -> None:
         if not self._peers:
-            self._unsettle()
+            self._unsettle(self._settle_ms)
         self._peers[event.node] = None
 
     def _on_peer_down(self, event: PeerDown, now_ms: int) -> None:

@@ -2,24 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import pytest
 
 from barrel_p2p import (
+    AlreadyCandidate,
+    AlreadyRegistered,
+    Conflict,
     Elected,
-    Node,
+    InvalidValue,
+    LeadershipLost,
     NoLeader,
+    NoProc,
+    NotEncodable,
     NotLeader,
+    NotStarted,
+    Process,
     Revoked,
+    Role,
 )
+from barrel_p2p.node.node import Node
+from barrel_p2p.runtime.event_stream import EventStream
+from barrel_p2p.services.leader_events import LeaderEvent
+from barrel_p2p.services.leader_inputs import Withdraw
+from barrel_p2p.services.leadership import Term
 from barrel_p2p.testing import cluster, eventually
+from tests.endpoints import within
 
 NAME = "roller"
 
 
+async def idle(process: Process) -> None:
+    """A process that only ends when it is told to."""
+    await process.receive(lambda message: False)
+
+
 def leaders_of(nodes: list[Node]) -> list[str]:
     return [node.name for node in nodes if node.is_leader(NAME)]
+
+
+async def settled(*nodes: Node) -> None:
+    """Wait until they have compared what they know of leaders."""
+    machines = [node._running().leaders._machine for node in nodes]
+    await eventually(lambda: all(machine.is_settled for machine in machines))
+
+
+def block(node: Node) -> None:
+    """Hold the loop for so long that the node may have been replaced."""
+    time.sleep(node.config.member_ttl_ms / 1_000 + 0.1)  # not synchronisation
+
+
+async def elected(events: EventStream[LeaderEvent]) -> Elected:
+    """The next election that is told there."""
+    event = await events.until(lambda e: isinstance(e, Elected), timeout=10)
+    assert isinstance(event, Elected)
+    return event
 
 
 async def test_a_sole_candidate_leads_at_once(tmp_path: Path) -> None:
@@ -61,6 +102,7 @@ async def test_two_nodes_agree_and_the_other_takes_over(tmp_path: Path) -> None:
         a.mailbox() as of_a,
         b.mailbox() as of_b,
     ):
+        await settled(a, b)
         first = await b.lead(NAME, pid=of_b.pid)
         assert first.fence is not None
         await eventually(lambda: a.high_water(NAME) == first.fence)
@@ -72,6 +114,383 @@ async def test_two_nodes_agree_and_the_other_takes_over(tmp_path: Path) -> None:
         assert not b.is_leader(NAME)
         assert b.leader(NAME) == (a.name, of_a.pid)
         await a.resign(NAME)
-        elected = await of_b.receive(timeout=5)
-        assert elected == Elected(NAME, b.fence(NAME))
-        assert elected.fence > second.fence
+        told = await of_b.receive(timeout=5)
+        assert told == Elected(NAME, b.fence(NAME))
+        assert told.fence > second.fence
+
+
+async def test_a_priority_wins_on_every_node_against_smaller_names(
+    tmp_path: Path,
+) -> None:
+    """LDR-12, LDR-06."""
+    async with cluster(3, directory=tmp_path) as nodes, AsyncExitStack() as stack:
+        for node in nodes:
+            pid = node.spawn(idle)
+            priority = 1 if node is nodes[-1] else 0
+            await node.lead(NAME, pid=pid, priority=priority)
+        last = nodes[-1].name
+
+        def agree() -> bool:
+            return all(node.leader(NAME)[0] == last for node in nodes)
+
+        await eventually(agree)
+        await eventually(lambda: leaders_of(nodes) == [last])
+        events = await stack.enter_async_context(nodes[0].leader_events())
+        await nodes[-1].resign(NAME)
+        await elected(events)
+        await eventually(lambda: leaders_of(nodes) == [nodes[0].name])
+
+
+async def test_a_second_candidate_of_a_node_is_refused(tmp_path: Path) -> None:
+    """LDR-04."""
+    async with cluster(1, directory=tmp_path) as (a,), a.mailbox():
+        await a.lead(NAME)
+        with pytest.raises(AlreadyCandidate) as refused:
+            await a.lead(NAME)
+        assert isinstance(refused.value, Conflict)
+        assert refused.value.code == "already_candidate"
+        with pytest.raises(AlreadyCandidate):
+            await anext(a.leadership(NAME))
+        assert a.is_leader(NAME)
+
+
+async def test_what_cannot_stand_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b):
+        with pytest.raises(NotStarted):
+            await a.lead(NAME)
+        pid, far = a.spawn(idle), b.spawn(idle)
+        with pytest.raises(InvalidValue, match="process"):
+            await a.lead(NAME, pid=far)
+        with pytest.raises(InvalidValue, match="priority"):
+            await a.lead(NAME, pid=pid, priority=1 << 40)
+        with pytest.raises(NotEncodable):
+            await a.lead([1], pid=pid)
+        await pid.exit("kill")
+        with pytest.raises(NoProc):
+            await a.lead(NAME, pid=pid)
+        await a.resign(NAME)
+        assert a.candidates(NAME) == []
+        assert a.high_water(NAME) is None
+
+
+async def test_a_candidate_that_ends_is_none_any_more(tmp_path: Path) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b), b.leader_events() as events:
+        pid = a.spawn(idle)
+        await a.lead(NAME, pid=pid)
+        await eventually(lambda: b.candidates(NAME) != [])
+        assert await b.lead(NAME, pid=b.spawn(idle)) == Role(False, None)
+        await pid.exit("shutdown")
+        assert (await elected(events)).fence == b.fence(NAME)
+        with pytest.raises(NotLeader):
+            a.fence(NAME)
+        await eventually(lambda: a.leader(NAME)[0] == b.name)
+
+
+async def test_a_node_that_stops_is_replaced_and_its_candidate_is_told(
+    tmp_path: Path,
+) -> None:
+    async with (
+        cluster(2, directory=tmp_path) as (a, b),
+        b.leader_events() as events,
+    ):
+        heard: list[object] = []
+
+        async def listens(me: Process) -> None:
+            async for message in me:
+                heard.append(message)
+
+        await settled(a, b)
+        first = await a.lead(NAME, pid=a.spawn(listens))
+        await eventually(lambda: b.high_water(NAME) == first.fence)
+        await b.lead(NAME, pid=b.spawn(idle))
+        await a.stop()
+        assert heard == [Revoked(NAME)]
+        told = await elected(events)
+        assert first.fence is not None
+        assert told.fence > first.fence
+        assert b.leader(NAME)[0] == b.name
+
+
+async def test_revoked_comes_before_messages_that_wait(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,), a.mailbox() as me:
+        await a.lead(NAME)
+        await a.send(me.pid, "work")
+        block(a)
+        assert not a.is_leader(NAME)
+        with pytest.raises(NotLeader):
+            a.fence(NAME)
+        assert await me.receive(timeout=5) == Revoked(NAME)
+        assert await me.receive(timeout=5) == "work"
+
+
+async def test_an_election_that_was_not_heard_is_taken_back_silently(
+    tmp_path: Path,
+) -> None:
+    async with cluster(1, directory=tmp_path) as (a,), a.mailbox() as me:
+        await a.lead(NAME)
+        block(a)
+        assert not a.is_leader(NAME)  # It looks, and is elected anew right away.
+        await eventually(lambda: a.is_leader(NAME))
+        block(a)
+        a.is_leader(NAME)
+        await eventually(lambda: a.is_leader(NAME))
+        told = me.drain()
+        assert told == [Revoked(NAME), Elected(NAME, a.fence(NAME))]
+
+
+async def test_a_node_that_stood_still_asks_again(tmp_path: Path) -> None:
+    """It compares with others, and its next fence is above all."""
+    async with cluster(2, directory=tmp_path) as (a, b), a.mailbox() as me:
+        await settled(a, b)
+        first = await a.lead(NAME, pid=me.pid)
+        await eventually(lambda: b.high_water(NAME) == first.fence)
+        block(a)  # Both nodes: they share a loop.
+        assert await me.receive(timeout=5) == Revoked(NAME)
+        again = await me.receive(timeout=10)
+        assert first.fence is not None
+        assert isinstance(again, Elected)
+        assert again.fence > first.fence
+        await eventually(lambda: b.high_water(NAME) == again.fence)
+
+
+# Terms as blocks.
+
+
+async def test_a_term_is_a_block_that_is_cancelled_when_it_is_revoked(
+    tmp_path: Path,
+) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b):
+        seen: list[Term] = []
+        done: list[str] = []
+
+        async def work() -> None:
+            async for term in b.leadership(NAME):
+                seen.append(term)
+                async with term:
+                    await asyncio.Event().wait()
+                    done.append("not cancelled")
+                done.append("next")
+
+        working = asyncio.create_task(work())
+        await eventually(lambda: b.is_leader(NAME))
+        pid = a.spawn(idle)
+        await a.lead(NAME, pid=pid)
+        await eventually(lambda: done == ["next"])
+        assert seen[0].lost
+        with pytest.raises(LeadershipLost) as lost:
+            seen[0].check()
+        assert lost.value.code == "revoked"
+        assert b.leader(NAME) == (a.name, pid)
+        await a.resign(NAME)
+        await eventually(lambda: len(seen) == 2)
+        assert seen[1].fence > seen[0].fence
+        seen[1].check()
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        await eventually(lambda: b.candidates(NAME) == [])
+
+
+async def test_a_block_is_cancelled_before_its_next_step_after_a_pause(
+    tmp_path: Path,
+) -> None:
+    async with (
+        cluster(1, directory=tmp_path) as (a,),
+        aclosing(a.leadership(NAME)) as terms,
+    ):
+        term = await within(anext(terms))
+        steps: list[bool] = []
+        async with term:
+            asyncio.get_running_loop().call_later(0.05, block, a)
+            while True:
+                steps.append(a.is_leader(NAME))
+                await asyncio.sleep(0.01)  # not synchronisation: it works
+        assert term.lost
+        assert all(steps)
+        again = await within(anext(terms))
+        assert again.fence > term.fence
+
+
+async def test_leaving_the_loop_resigns(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,):
+        processes = a._running().processes
+        before = len(processes)
+        async for term in a.leadership(NAME):
+            async with term:
+                assert a.fence(NAME) == term.fence
+                assert len(processes) == before + 1
+            break
+        await eventually(lambda: a.candidates(NAME) == [])
+        await eventually(lambda: len(processes) == before)
+
+
+async def test_a_process_that_leads_by_terms_is_the_candidate(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,):
+        heard: list[object] = []
+
+        async def serve(me: Process) -> None:
+            async for term in a.leadership(NAME):
+                async with term:
+                    heard.extend(await me.receive_many())
+
+        pid = a.spawn(serve)
+        await eventually(lambda: a.is_leader(NAME))
+        assert a.leader(NAME) == (a.name, pid)
+        await a.send(pid, "hello")
+        await eventually(lambda: heard == ["hello"])
+        await pid.exit("shutdown")
+        await eventually(lambda: a.candidates(NAME) == [])
+
+
+async def test_a_cancellation_from_elsewhere_is_not_swallowed(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,):
+        inside = asyncio.Event()
+
+        async def work() -> None:
+            async for term in a.leadership(NAME):
+                async with term:
+                    inside.set()
+                    await asyncio.Event().wait()
+
+        working = asyncio.create_task(work())
+        await within(inside.wait())
+        await a.resign(NAME)  # The term ends, and so does the loop.
+        await within(working)
+        working = asyncio.create_task(work())
+        inside.clear()
+        await within(inside.wait())
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+
+
+async def test_a_block_that_ends_as_it_is_cancelled_leaves_no_cancellation(
+    tmp_path: Path,
+) -> None:
+    async with (
+        cluster(1, directory=tmp_path) as (a,),
+        aclosing(a.leadership(NAME)) as terms,
+    ):
+        term = await within(anext(terms))
+        async with term:
+            block(a)
+            assert not a.is_leader(NAME)  # Which revokes it.
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        with pytest.raises(LeadershipLost):
+            async with term:
+                pass
+        other = await within(anext(terms))
+        with pytest.raises(ValueError, match="of its own"):
+            async with other:
+                raise ValueError("of its own")
+        async with other:
+            with pytest.raises(Conflict):
+                await other.__aenter__()
+
+
+# Subscribers.
+
+
+async def test_subscribers_hear_of_this_node_s_candidates(tmp_path: Path) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b), a.mailbox() as me:
+        await a.subscribe_leaders(me.pid)
+        async with a.leader_events(name="other") as other:
+            pid = a.spawn(idle)
+            await settled(a)
+            role = await a.lead(NAME, pid=pid)
+            assert await me.receive(timeout=5) == Elected(NAME, role.fence or 0)
+            await a.resign(NAME)
+            assert await me.receive(timeout=5) == Revoked(NAME)
+            await a.unsubscribe_leaders(me.pid)
+            role = await a.lead("other", pid=pid)
+            assert await other.next(timeout=5) == Elected("other", role.fence or 0)
+        await b.lead(NAME, pid=b.spawn(idle))
+        await eventually(lambda: a.candidates(NAME) != [])
+        assert me.drain() == []
+
+
+# A room that begins anew.
+
+
+async def test_candidates_are_told_when_the_room_begins_anew(tmp_path: Path) -> None:
+    """Defect of the original: it forgot them without a word."""
+    async with (
+        cluster(2, directory=tmp_path) as (a, b),
+        a.mailbox() as me,
+        a.leader_events() as events,
+    ):
+        await settled(a, b)
+        first = await a.lead(NAME, pid=me.pid)
+        assert (await events.next(timeout=5)) == Elected(NAME, first.fence or 0)
+        await b.lead("theirs", pid=b.spawn(idle))
+        await eventually(lambda: a.candidates("theirs") != [])
+        a._running().leaders.restart()
+        assert await me.receive(timeout=5) == Revoked(NAME)
+        again = await me.receive(timeout=5)
+        assert isinstance(again, Elected)
+        assert first.fence is not None
+        assert again.fence == a.fence(NAME) > first.fence
+        assert a.leader("theirs")[0] == b.name
+        told = [await events.next(timeout=5) for _ in range(2)]
+        assert told == [Revoked(NAME), again]
+        await eventually(lambda: b.high_water(NAME) == again.fence)
+
+
+async def test_a_defect_in_deciding_ends_terms_and_not_the_room(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,), a.mailbox() as me:
+        for name in (NAME, "other"):
+            await a.lead(name)
+        leaders = a._running().leaders
+        del leaders._machine._inputs[Withdraw]  # The defect.
+        await a.resign("other")
+        assert me.drain() == [Revoked(NAME), Elected(NAME, a.fence(NAME))]
+        assert a.candidates("other") == []
+        await a.resign(NAME)
+        assert (await a.lead(NAME)).leader
+
+
+# Services of which there is one.
+
+
+async def test_a_unique_service_is_registered_while_its_process_leads(
+    tmp_path: Path,
+) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b):
+        of_a, of_b = a.spawn(idle), b.spawn(idle)
+        await b.register_service("svc", of_b, {"on": "b"}, unique=True)
+        await eventually(lambda: [e.pid for e in a.lookup("svc")] == [of_b])
+        await a.register_service("svc", of_a, {"on": "a"}, unique=True)
+        for node in (a, b):
+
+            def found(node: Node = node) -> bool:
+                return [(e.pid, e.meta) for e in node.lookup("svc")] == [
+                    (of_a, {"on": "a"})
+                ]
+
+            await eventually(found)
+        await a.register_service("svc", of_a, {"on": "a", "turn": 2}, unique=True)
+        assert a.lookup("svc")[0].meta == {"on": "a", "turn": 2}
+        await of_a.exit("shutdown")
+        await eventually(lambda: [e.pid for e in a.lookup("svc")] == [of_b])
+        assert b.lookup("svc")[0].meta == {"on": "b"}
+        await b.unregister_service("svc")
+        await eventually(lambda: a.lookup("svc") == b.lookup("svc") == [])
+
+
+async def test_a_unique_service_has_one_process_a_node(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,):
+        first, second = a.spawn(idle), a.spawn(idle)
+        await a.register_service("svc", first, unique=True)
+        with pytest.raises(AlreadyRegistered):
+            await a.register_service("svc", second, unique=True)
+        with pytest.raises(AlreadyRegistered):
+            await a.register_service("svc", second)
+        await a.unregister_service("svc")
+        await a.register_service("svc", second)
+        with pytest.raises(AlreadyRegistered):
+            await a.register_service("svc", first, unique=True)
+        assert [entry.pid for entry in a.lookup("svc")] == [second]
+        assert a.elections() == []
