@@ -18,6 +18,7 @@ from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.node.boot import processes, switched
+from barrel_p2p.node.leaders import leaders
 from barrel_p2p.node.node import Node
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
@@ -158,6 +159,7 @@ SIMULATED_STAGES: Final[tuple[Stage, ...]] = (
     channels,
     processes,
     overlay,
+    leaders,
 )
 
 SimNode.stages = SIMULATED_STAGES
