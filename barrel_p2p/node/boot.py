@@ -30,13 +30,13 @@ from barrel_p2p.carrier.reasons import Reason
 from barrel_p2p.carrier.reset_seed import ensure_reset_seed
 from barrel_p2p.carrier.roles import StreamRole
 from barrel_p2p.carrier.session import DATA_STREAMS_MAX, Session
-from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.discovery.advertise import advertised_address
 from barrel_p2p.discovery.configured import chain_of
 from barrel_p2p.discovery.file import REFRESH_MS
 from barrel_p2p.errors import ConfigError, PeerUnreachable
 from barrel_p2p.node.auth import Auth
+from barrel_p2p.node.clock_bound import clock_bound
 from barrel_p2p.node.control import open_control
 from barrel_p2p.node.data_dir import DataDir
 from barrel_p2p.node.operations import Operations
@@ -110,8 +110,15 @@ async def identity(parts: Parts) -> AsyncIterator[None]:
     parts.certificate = ensure_certificate(
         directory.resolve(config.quic_cert_dir), parts.name
     )
-    parts.hlc = HLC(parts.clock, max_drift_ms=config.hlc_max_drift_ms, node=parts.name)
-    yield
+    async with clock_bound(
+        directory.hlc_bound,
+        node=parts.name,
+        clock=parts.clock,
+        disk=parts.disk,
+        max_drift_ms=config.hlc_max_drift_ms,
+    ) as hlc:
+        parts.hlc = hlc
+        yield
 
 
 @asynccontextmanager

@@ -202,6 +202,11 @@ class DataDir:
         return self._path / "reset_seed"
 
     @property
+    def hlc_bound(self) -> Path:
+        """What the hybrid clock of the next life starts from."""
+        return self._path / "hlc_bound"
+
+    @property
     def peers(self) -> Path:
         """Peers to try at the next start."""
         return self._path / "peers.json"

@@ -373,10 +373,11 @@ def _quick_check(connection: sqlite3.Connection) -> None:
 
 def _read(connection: sqlite3.Connection) -> tuple[Delta, int]:
     delta: Delta = {}
+    names: dict[str, str] = {}
     total = 0
     try:
         for row in connection.execute("SELECT * FROM entry"):
-            delta[row[0]] = decode_row(row)
+            delta[row[0]] = decode_row(row, names)
             total += row[5]
     except RowDamaged as error:
         raise _Damage(str(error)) from error

@@ -81,8 +81,12 @@ def encode_row(key: bytes, entry: Entry) -> Row:
     return key, stamp, node, kind, value, row_sum(key, stamp, node, kind, value)
 
 
-def decode_row(row: tuple[object, ...]) -> Entry:
+def decode_row(row: tuple[object, ...], names: dict[str, str]) -> Entry:
     """Return the entry of ``row``, once every part of it was checked.
+
+    Args:
+        row: As the database has it.
+        names: Names of nodes seen so far, so that entries share them.
 
     Raises:
         RowDamaged: It is no row, or not the one that was written.
@@ -106,6 +110,7 @@ def decode_row(row: tuple[object, ...]) -> Entry:
         if key_bytes(name) != key:
             raise RowDamaged(f"the key {key!r:.80} is not in canonical form")
         content = TOMBSTONE if kind == TOMBSTONE_KIND else decode(value)
+        node = names.setdefault(node, node)
         return Entry(name, Timestamp.from_binary(stamp), node, content)
     except (InvalidValue, NotEncodable, WireError) as error:
         raise RowDamaged(f"the row of key {key!r:.80} is no entry: {error}") from error
