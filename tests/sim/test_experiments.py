@@ -47,12 +47,24 @@ def test_all_who_arrive_are_one_and_not_without_walks(policy: Policy) -> None:
 
 def test_a_long_split_is_overcome_and_not_by_views_as_published() -> None:
     halves = (0.5, 0.5)
-    assert split(n=60, seed=1, shares=halves, rounds=40).figures == {
+    found = split(n=60, seed=1, shares=halves, rounds=40).figures
+    assert found == {
         "rounds": pytest.approx(0.5, abs=0.5),
         "parts": 2,
+        "periods": pytest.approx(0.2, abs=0.2),
+        "entries": 60 + 40,
     }
     broken = split(n=60, seed=1, shares=halves, rounds=40, control="textbook")
     assert math.isinf(broken.figures["rounds"])
+
+
+def test_what_was_written_while_apart_is_learned_and_not_without_comparing() -> None:
+    parts = (0.9, 0.1)
+    found = split(n=60, seed=10, shares=parts, rounds=5).figures
+    assert (found["entries"], found["periods"] < 1) == (65, True)
+    broken = split(n=60, seed=1, shares=parts, rounds=5, control="no sync").figures
+    assert broken["rounds"] <= 3
+    assert math.isinf(broken["periods"])
 
 
 def test_a_broadcast_costs_one_payload_a_node_and_more_where_nobody_prunes() -> None:

@@ -9,10 +9,12 @@ from barrel_p2p.broadcast.machine import Plumtree
 from barrel_p2p.broadcast.messages import Gossip
 from barrel_p2p.core.effects import Machine
 from barrel_p2p.membership.machine import HyParView
+from barrel_p2p.replica.machine import ReplicaMachine
 from barrel_p2p.testing.overlay.chance import SimRng
 from barrel_p2p.testing.overlay.faults import Detection
 from barrel_p2p.testing.overlay.graph import Shape, shape
 from barrel_p2p.testing.overlay.nodes import SimNode
+from barrel_p2p.testing.overlay.replica import Update
 from barrel_p2p.testing.overlay.stack import Stack
 from barrel_p2p.testing.overlay.traffic import Sent, Traffic, relative_redundancy
 from barrel_p2p.testing.overlay.world import World
@@ -43,8 +45,10 @@ class Cluster:
         detection: How soon channels notice that their other end is gone.
         is_traced: Keep a hash of all events.
         encodes: Pass every message through its encoding; None: if the seed says so.
+        has_replica: See ``Stack``.
         wrap_membership: See ``Stack``.
         wrap_broadcast: See ``Stack``.
+        wrap_replica: See ``Stack``.
     """
 
     def __init__(
@@ -57,14 +61,18 @@ class Cluster:
         detection: Detection | None = None,
         is_traced: bool = False,
         encodes: bool | None = None,
+        has_replica: bool = False,
         wrap_membership: Callable[[HyParView], Machine] | None = None,
         wrap_broadcast: Callable[[Plumtree], Machine] | None = None,
+        wrap_replica: Callable[[ReplicaMachine], Machine] | None = None,
     ) -> None:
         self.traffic = Traffic()
         self.stack = Stack(
             self.traffic,
+            has_replica=has_replica,
             wrap_membership=wrap_membership,
             wrap_broadcast=wrap_broadcast,
+            wrap_replica=wrap_replica,
         )
         self.world = World(
             nodes,
@@ -121,16 +129,28 @@ class Cluster:
         """The overlay of the nodes that are alive, now."""
         return shape(self.world.running())
 
-    def rounds_until_one(self, limit: float, *, step: float = 0.1) -> float:
+    def rounds_until_one(
+        self,
+        limit: float,
+        *,
+        step: float = 0.1,
+        look: Callable[[float], object] = lambda passed: None,
+    ) -> float:
         """Rounds until all who live are one component; infinite if above ``limit``.
 
         They have to be one at the end of ``limit`` rounds too: to be one for a moment
         is not enough.
+
+        Args:
+            limit: Rounds, which all pass.
+            step: Rounds between two looks.
+            look: Called after each with the rounds that have passed.
         """
         passed, found = 0.0, float("inf")
         while passed < limit - 1e-9:
             self.rounds(step)
             passed += step
+            look(passed)
             if not self.shape().is_one:
                 found = float("inf")
             elif found == float("inf"):
@@ -155,6 +175,10 @@ class Cluster:
         sent = self.traffic.send(node)
         self.world.run_for(wait_ms)
         return sent, self.redundancy(before)
+
+    def update(self, node: SimNode, key: object, value: object) -> None:
+        """Let ``node`` write to its replica; None removes the key."""
+        node.rooms[1].feed(Update(key, value))
 
     def payloads(self) -> tuple[int, int]:
         """How many arrived so far, and how many of them were the first copy there."""

@@ -12,10 +12,13 @@ from typing import Literal, TypedDict
 from barrel_p2p.broadcast.machine import Plumtree
 from barrel_p2p.core.effects import Effect, Machine
 from barrel_p2p.membership.machine import HyParView
+from barrel_p2p.replica.machine import ReplicaMachine
 
 __all__ = ["CONTROLS", "Control", "Planted", "planted"]
 
-type Control = Literal["", "textbook", "no repair", "no walks", "flood", "no graft"]
+type Control = Literal[
+    "", "textbook", "no repair", "no walks", "flood", "no graft", "no sync"
+]
 
 
 class Planted(TypedDict, total=False):
@@ -23,6 +26,7 @@ class Planted(TypedDict, total=False):
 
     wrap_membership: Callable[[HyParView], Machine]
     wrap_broadcast: Callable[[Plumtree], Machine]
+    wrap_replica: Callable[[ReplicaMachine], Machine]
 
 
 def planted(control: Control) -> Planted:
@@ -80,6 +84,12 @@ def _no_graft(machine: Plumtree) -> Machine:
     return machine
 
 
+def _no_sync(machine: ReplicaMachine) -> Machine:
+    """What gossip did not bring is not asked for."""
+    _replace(machine.rounds, want=_nothing)
+    return machine
+
+
 CONTROLS: Mapping[Control, Planted] = {
     "": {},
     "textbook": {"wrap_membership": _textbook},
@@ -87,6 +97,7 @@ CONTROLS: Mapping[Control, Planted] = {
     "no walks": {"wrap_membership": _no_walks},
     "flood": {"wrap_broadcast": _flood},
     "no graft": {"wrap_broadcast": _no_graft},
+    "no sync": {"wrap_replica": _no_sync},
 }
 
 

@@ -12,7 +12,7 @@ from barrel_p2p.testing.experiments.arrival import arrival
 from barrel_p2p.testing.experiments.cluster import Arrivals, Policy
 from barrel_p2p.testing.experiments.crash import heal, reliability, reunion
 from barrel_p2p.testing.experiments.outcome import Goal, Job, Outcome, Verdict
-from barrel_p2p.testing.experiments.partition import split
+from barrel_p2p.testing.experiments.partition import PERIODS_MAX, split
 from barrel_p2p.testing.experiments.replicated import goals_replicated
 from barrel_p2p.testing.experiments.tree import burst, senders
 from barrel_p2p.testing.nodes.goal import SEEDS_SMALL, goal_nodes
@@ -34,6 +34,7 @@ __all__ = [
     "judge_heal",
     "judge_islands",
     "judge_rounds",
+    "judge_split",
     "judge_tree",
 ]
 
@@ -101,6 +102,17 @@ def judge_rounds(limit: float) -> Callable[[Sequence[Outcome]], Verdict]:
         return Verdict(figure, figure <= limit, worst)
 
     return judge
+
+
+def judge_split(outcomes: Sequence[Outcome]) -> Verdict:
+    """S3: the worst rounds until one, and periods from then until all hold the same."""
+    verdict = judge_rounds(3)(outcomes)
+    periods = max(outcome.figures["periods"] for outcome in outcomes)
+    return Verdict(
+        verdict.figure,
+        verdict.passed and periods <= PERIODS_MAX,
+        dict(verdict.detail) | {"periods until alike": periods},
+    )
 
 
 def judge_islands(outcomes: Sequence[Outcome]) -> Verdict:
@@ -222,9 +234,9 @@ def goal_split(n: int, count: int, *cases: Mapping[str, object]) -> Goal:
         "A cluster that was split is one soon after.",
         n,
         count,
-        "rounds <= 3",
+        f"rounds <= 3, all alike <= {PERIODS_MAX} periods of anti-entropy later",
         jobs_of(split, count, *cases),
-        judge_rounds(3),
+        judge_split,
     )
 
 

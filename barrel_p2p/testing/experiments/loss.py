@@ -12,11 +12,9 @@ from barrel_p2p.testing.experiments.controls import Control, planted
 from barrel_p2p.testing.experiments.crash import SETTLE_ROUNDS
 from barrel_p2p.testing.experiments.outcome import Outcome
 from barrel_p2p.testing.overlay.faults import Faults
+from barrel_p2p.testing.overlay.replica import ANTI_ENTROPY_MS
 
-__all__ = ["ANTI_ENTROPY_MS", "loss"]
-
-ANTI_ENTROPY_MS = 30_000
-"""``replica_anti_entropy_ms`` as it is by default."""
+__all__ = ["loss"]
 
 
 def loss(

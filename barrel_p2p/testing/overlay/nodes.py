@@ -45,7 +45,7 @@ class SimNode:
     Attributes:
         index: Its number, from 0.
         name: Its name.
-        rooms: Its machines; the first hears of channels.
+        rooms: Its machines.
         ends: Peer's name to this node's end of the channel, while that is up.
         peers: Its active peers as ``PeerUp`` and ``PeerDown`` told them.
         disk: What ``Persist`` wrote; outlives a crash.
@@ -111,15 +111,17 @@ class SimNode:
         return self.world.wall_ms() + self.wall_offset_ms
 
     def channel_up(self, peer: SimNode) -> None:
-        """Tell the first room of a new channel, then whoever waits for it."""
+        """Tell the rooms of a new channel, then whoever waits for it."""
         self._note(peer, KIND_UP)
-        self.rooms[0].feed(NodeUp(peer.name))
+        for room in self.rooms:
+            room.feed(NodeUp(peer.name))
         self._settle(peer.name, "")
 
     def channel_down(self, peer: SimNode, reason: str) -> None:
-        """Tell the first room that a channel is over."""
+        """Tell the rooms that a channel is over."""
         self._note(peer, KIND_DOWN)
-        self.rooms[0].feed(NodeDown(peer.name, reason))
+        for room in self.rooms:
+            room.feed(NodeDown(peer.name, reason))
 
     def dial(self, room: Room, order: Dial) -> None:
         """Perform ``order``; all who wait for a node share one dial."""

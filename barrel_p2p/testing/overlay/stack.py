@@ -16,8 +16,11 @@ from barrel_p2p.membership import messages as membership_messages
 from barrel_p2p.membership.commands import Start
 from barrel_p2p.membership.machine import HyParView
 from barrel_p2p.membership.settings import Settings
+from barrel_p2p.replica import messages as replica_messages
+from barrel_p2p.replica.machine import ReplicaMachine
 from barrel_p2p.testing.overlay.chance import SimRng
 from barrel_p2p.testing.overlay.nodes import Codec, SimNode
+from barrel_p2p.testing.overlay.replica import ANTI_ENTROPY_MS, Replicated
 from barrel_p2p.testing.overlay.rooms import Room
 from barrel_p2p.testing.overlay.traffic import Traffic
 from barrel_p2p.wire.kinds import Kind
@@ -37,14 +40,34 @@ MEMBERSHIP: Final = Codec(
         membership_messages.ShuffleReply: Kind.SHUFFLE_REPLY,
     },
 )
+_SYNC: Final[dict[type, int]] = {
+    replica_messages.SyncRequest: Kind.SYNC_REQUEST,
+    replica_messages.SyncChunk: Kind.SYNC_CHUNK,
+    replica_messages.SyncDone: Kind.SYNC_DONE,
+}
+
+
+def _encode(message: object) -> tuple[int, bytes]:
+    if type(message) in _SYNC:
+        return replica_messages.encode(cast("replica_messages.SyncMessage", message))
+    return broadcast_messages.encode(cast("broadcast_messages.Message", message))
+
+
+def _decode(kind: int, body: bytes) -> object:
+    if kind in _SYNC.values():
+        return replica_messages.decode(kind, body)
+    return broadcast_messages.decode(kind, body)
+
+
 BROADCAST: Final = Codec(
-    cast("Callable[[object], tuple[int, bytes]]", broadcast_messages.encode),
-    broadcast_messages.decode,
+    _encode,
+    _decode,
     {
         broadcast_messages.Gossip: Kind.GOSSIP,
         broadcast_messages.IHave: Kind.IHAVE,
         broadcast_messages.Graft: Kind.GRAFT,
         broadcast_messages.Prune: Kind.PRUNE,
+        **_SYNC,
     },
 )
 
@@ -64,12 +87,15 @@ class Stack:
     Args:
         traffic: Hears of deliveries.
         settings: Of the views, the same for all; ``contact_nodes`` is ignored.
+        has_replica: Every node holds a replica; see ``Replicated``.
         wrap_membership: Puts another machine in the place of the first, such as one
             with a known defect.
         wrap_broadcast: The same for the second.
+        wrap_replica: The same for the replica's.
 
     Attributes:
         contacts: Index of a node to those of its ``contact_nodes``.
+        replicas: Index of a node to its replica, in its newest life.
     """
 
     def __init__(
@@ -77,14 +103,19 @@ class Stack:
         traffic: Traffic,
         *,
         settings: Settings | None = None,
+        has_replica: bool = False,
         wrap_membership: Callable[[HyParView], Machine] | None = None,
         wrap_broadcast: Callable[[Plumtree], Machine] | None = None,
+        wrap_replica: Callable[[ReplicaMachine], Machine] | None = None,
     ) -> None:
         self.contacts: dict[int, Sequence[int]] = {}
+        self.replicas: dict[int, Replicated] = {}
         self._traffic = traffic
         self._settings = settings or Settings()
+        self._has_replica = has_replica
         self._wrap_membership = wrap_membership
         self._wrap_broadcast = wrap_broadcast
+        self._wrap_replica = wrap_replica
 
     def build(self, node: SimNode) -> tuple[Room, ...]:
         """The rooms of ``node``, which starts."""
@@ -109,6 +140,11 @@ class Stack:
 
         remembered = cast("tuple[Address, ...]", node.disk.get("peers", ()))
         wrap_views, wrap_tree = self._wrap_membership, self._wrap_broadcast
+        broadcasts = tree if wrap_tree is None else wrap_tree(tree)
+        first = None
+        if self._has_replica:
+            broadcasts = self._replica(node, broadcasts)
+            first = broadcasts.start
         membership = Room(
             node,
             views if wrap_views is None else wrap_views(views),
@@ -119,12 +155,30 @@ class Stack:
         )
         gossip = Room(
             node,
-            tree if wrap_tree is None else wrap_tree(tree),
+            broadcasts,
             BROADCAST,
             on_broadcast,
             world.deliver[1],
+            first,
         )
         return membership, gossip
+
+    def _replica(self, node: SimNode, tree: Machine) -> Replicated:
+        seed = node.world.seed << 48 | node.life << 24 | node.index
+        replica = ReplicaMachine(
+            node=node.name,
+            creation=node.life,
+            rng=SimRng(seed ^ 0x7265706C696361 << 64),
+            anti_entropy_ms=ANTI_ENTROPY_MS,
+        )
+        wrap = self._wrap_replica
+        both = self.replicas[node.index] = Replicated(
+            tree,
+            replica if wrap is None else wrap(replica),
+            node=node.name,
+            clock=node,
+        )
+        return both
 
     def _contacts_of(self, node: SimNode) -> tuple[Address, ...]:
         nodes = node.world.nodes
