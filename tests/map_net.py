@@ -18,7 +18,8 @@ from barrel_p2p.core.ormap import Delta
 from barrel_p2p.services.map_events import MapEvent
 from barrel_p2p.services.map_lives import Lives
 from barrel_p2p.services.map_options import MapOptions
-from barrel_p2p.services.map_owner import MapLog, MapOwner
+from barrel_p2p.services.map_owner import MapOwner
+from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.testing import FakeClock
 from barrel_p2p.wire.crdt_ingest import decode_delta, encode_delta
 
@@ -107,7 +108,7 @@ class MapNet:
         name: str,
         *,
         creation: int = 1,
-        log: MapLog | None = None,
+        log: Log | None = None,
         validator: Callable[[Any], bool] | None = None,
     ) -> MapNode:
         """A node; a later ``creation`` of one that was there takes its place."""

@@ -14,14 +14,12 @@ __all__ = [
     "MapOptions",
     "Validator",
     "check_map_name",
-    "file_stem",
     "named_validator",
 ]
 
 MAP_NAME_BYTES_MAX: Final = 80
-"""Bytes of a map's name in UTF-8: percent-encoded, it is still a file's name."""
+"""Bytes of a map's name in UTF-8."""
 
-_PLAIN: Final = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 _MILLIS_MAX: Final = 10 * 365 * 24 * 3_600_000
 
 type Validator = Callable[[Any], bool]
@@ -102,16 +100,6 @@ def check_map_name(name: object) -> str:
     if not name.isprintable():
         raise InvalidValue(f"map name {name!r} has a character that cannot be printed")
     return name
-
-
-def file_stem(name: str) -> str:
-    """The name of the map's file, without its ending; no two maps share one.
-
-    What is not a lower-case letter, a digit or one of ``_-`` is percent-encoded, so
-    that it is one file also where case means nothing, and never hidden.
-    """
-    encoded = name.encode()
-    return "".join(chr(b) if b in _PLAIN else f"%{b:02x}" for b in encoded)
 
 
 def named_validator(map_name: str, text: str) -> Validator:

@@ -12,7 +12,7 @@ Source: Barrel P2P documentation, "Replicated maps".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, final
 
@@ -29,11 +29,12 @@ from barrel_p2p.services.map_lives import Fate, Lives
 from barrel_p2p.services.map_options import MapOptions
 from barrel_p2p.services.map_presence import Presence
 from barrel_p2p.services.map_removed import Removed
-from barrel_p2p.services.restart_safe import check_restart_safe, of_one_life
+from barrel_p2p.storage.replica_log import Log
+from barrel_p2p.storage.rows import check_restart_safe
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
 from barrel_p2p.wire.terms import decode, encode
 
-__all__ = ["MapGossip", "MapLog", "MapOwner"]
+__all__ = ["MapGossip", "MapOwner"]
 
 _MISSING: Final = object()
 _SMALL: Final = 65_536
@@ -58,31 +59,6 @@ class MapGossip(Protocol):
 
     def stop(self) -> None:
         """Tell and hear no more."""
-        ...
-
-
-class MapLog(Protocol):
-    """As much of a store on disk as a map uses."""
-
-    @property
-    def recovered(self) -> Delta:
-        """What the file held."""
-        ...
-
-    def append(self, delta: Delta) -> asyncio.Future[None]:
-        """Commit entries; done once they are durable."""
-        ...
-
-    def forget(self, keys: Iterable[bytes]) -> asyncio.Future[None]:
-        """Drop rows by the bytes of their keys."""
-        ...
-
-    async def close(self) -> None:
-        """Commit what waits, and close the file."""
-        ...
-
-    async def delete(self) -> None:
-        """Close and remove the file."""
         ...
 
 
@@ -121,7 +97,7 @@ class MapOwner:
         clock: Clock,
         lives: Lives,
         complaints: Complaints,
-        log: MapLog | None = None,
+        log: Log | None = None,
     ) -> None:
         self.name = name
         self.options = options
@@ -141,6 +117,7 @@ class MapOwner:
         self._presence: Presence | None = None
         if options.prune_on_peer_down:
             self._presence = Presence(creation, lives)
+        self._unkept: dict[bytes, None] = {}  # what the disk did not take
         self._untold: Delta = {}  # written, and not yet given to gossip
         self.removed = Removed()
         self._handle: MapGossip | None = None
@@ -194,7 +171,6 @@ class MapOwner:
             before = self.entries.entry(key) if self._presence is not None else None
             self._written(self.entries.remove(key), before)
             return None
-        check_restart_safe(f"a key of map {self.name!r}", key)
         return self._commit(self._stamper.remove(key), key)
 
     def _checked(self, key: object, value: object) -> object:
@@ -206,10 +182,6 @@ class MapOwner:
         validator = self.options.validator
         if validator is not None:
             self._validate(key, value)
-        if self._log is not None:
-            what = f"map {self.name!r}, which persists:"
-            check_restart_safe(f"{what} the key {key!r:.80}", key)
-            check_restart_safe(f"{what} the value of {key!r:.80}", value)
         if self._presence is not None:
             value = self._presence.wrapped(value)
         if not fits:
@@ -312,6 +284,7 @@ class MapOwner:
         for entry in due:
             self.entries.forget(entry.key)
         self._forget_rows(forgotten)
+        self._keep_again()
         if self._presence is not None:
             for key_bytes, entry in self._presence.unclaimed(now_ms):
                 self._drop(key_bytes, entry)
@@ -372,13 +345,15 @@ class MapOwner:
             if not self._presence.is_wrapped(value):
                 return "it does not say in which life it was written"
             value = value[1]
-        if self._log is not None and of_one_life((key, value)) is not None:
-            return "it holds a pid or a reference, and the map persists"
         validator = self.options.validator
-        if validator is None:
-            return None
         try:
+            if self._log is not None:
+                check_restart_safe((key, value))
+            if validator is None:
+                return None
             return None if validator(value) is True else "the validator says no"
+        except InvalidValue as error:
+            return str(error)
         except Exception as error:  # noqa: BLE001 -- somebody else's rule that fails
             return f"the validator raised {error!r:.200}"
 
@@ -386,10 +361,18 @@ class MapOwner:
         for change in changes:
             self._project(change.key_bytes, change.before, change.after)
         if self._log is not None:
-            delta = {change.key_bytes: change.after for change in changes}
-            self._behind(self._log.append, delta)
+            self._keep({change.key_bytes: change.after for change in changes})
 
     # What is on disk.
+
+    async def reopen(self) -> None:
+        """Take writes again after the disk had failed: see ``ReplicatedMap.reopen``."""
+        log = self._log
+        if log is None or log.state != "degraded":
+            return
+        self._recover(await log.reopen())
+        self._unkept.clear()
+        await log.append(self.entries.snapshot())
 
     def _recover(self, delta: Delta) -> None:
         accepted = accept(self._admitted(delta), leaf=self._takes)
@@ -400,19 +383,38 @@ class MapOwner:
             self._project(change.key_bytes, change.before, change.after)
 
     def _forget_rows(self, names: list[bytes]) -> None:
-        if names and self._log is not None:
-            self._behind(self._log.forget, names)
-
-    def _behind[T](self, write: Callable[[T], asyncio.Future[None]], what: T) -> None:
+        if not names or self._log is None:
+            return
         try:
-            write(what).add_done_callback(self._was_behind)
+            self._log.forget(names)
         except BarrelError as error:
+            # Harmless: a tombstone, or what is dropped again when it is recovered.
             self._complaints.add(f"map {self.name}", f"not on disk: {error}")
 
-    def _was_behind(self, done: asyncio.Future[None]) -> None:
-        error = None if done.cancelled() else done.exception()
-        if error is not None:
+    def _keep(self, delta: Delta) -> None:
+        """Write behind: whoever wrote it has it on disk, and a sync brings it again."""
+        assert self._log is not None
+        try:
+            kept = self._log.append(delta)
+        except BarrelError as error:
+            self._unkept.update(dict.fromkeys(delta))
             self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+        else:
+            kept.add_done_callback(partial(self._was_kept, delta))
+
+    def _was_kept(self, delta: Delta, kept: asyncio.Future[None]) -> None:
+        error = None if kept.cancelled() else kept.exception()
+        if error is not None:
+            self._unkept.update(dict.fromkeys(delta))
+            self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+
+    def _keep_again(self) -> None:
+        # What did not get to a disk that was full, once that takes writes again.
+        if not self._unkept or self._log is None or self._log.state != "open":
+            return
+        unkept, self._unkept = self._unkept, {}
+        held = self.entries.snapshot()
+        self._keep({name: held[name] for name in unkept if name in held})
 
     # What is shown.
 

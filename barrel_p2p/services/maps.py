@@ -24,8 +24,9 @@ from barrel_p2p.replica.driver import Replicas
 from barrel_p2p.runtime.switch import Switch
 from barrel_p2p.services.map_lives import Lives
 from barrel_p2p.services.map_options import MapOptions, check_map_name
-from barrel_p2p.services.map_owner import MapLog, MapOwner
+from barrel_p2p.services.map_owner import MapOwner
 from barrel_p2p.services.replicated_map import ReplicatedMap, no_such_map
+from barrel_p2p.storage.replica_log import Log
 
 __all__ = ["REPLICA_PREFIX", "MapFiles", "Maps"]
 
@@ -41,7 +42,7 @@ _log = logging.getLogger("barrel_p2p.services")
 class MapFiles(Protocol):
     """Where maps that persist are kept."""
 
-    def open(self, name: str) -> Awaitable[MapLog]:
+    def open(self, name: str) -> Awaitable[Log]:
         """The store of one map, made if need be."""
         ...
 
@@ -90,7 +91,7 @@ class Maps:
         self._complaints = Complaints(_log)
         self._maps: dict[str, ReplicatedMap[Any, Any]] = {}
         self._owners: dict[str, MapOwner] = {}
-        self._logs: dict[str, MapLog] = {}
+        self._logs: dict[str, Log] = {}
         self._opening = asyncio.Lock()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
@@ -200,7 +201,7 @@ class Maps:
     # Inside.
 
     def _open(
-        self, name: str, options: MapOptions, log: MapLog | None
+        self, name: str, options: MapOptions, log: Log | None
     ) -> ReplicatedMap[Any, Any]:
         owner = MapOwner(
             name,
@@ -234,7 +235,7 @@ class Maps:
             self._later("sweep", _SWEEP_S, self._sweep)
         return made
 
-    async def _file(self, name: str) -> MapLog:
+    async def _file(self, name: str) -> Log:
         if self._files is None:
             raise InvalidValue(
                 f"map {name!r} is to persist, and {self._node} keeps nothing on disk"

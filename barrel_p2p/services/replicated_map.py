@@ -134,6 +134,21 @@ class ReplicatedMap[K: Hashable, V]:
 
     delete = remove
 
+    async def reopen(self) -> None:
+        """Take writes again, after the disk had failed and was mended.
+
+        The file is read anew. A write that failed may be among what it holds, and is
+        merged; what was learned meanwhile is written. Does nothing to a map whose disk
+        is well, or that keeps nothing.
+
+        Raises:
+            StorageError: It still cannot be read or written; reading the map goes on.
+            NoSuchMap, NotStarted: As for ``put``.
+        """
+        if self._end is not None:
+            raise self._end()
+        await self._owner.reopen()
+
     # ---- reading
 
     def get(self, key: K, default: V | None = None) -> V | None:
