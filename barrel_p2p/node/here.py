@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from barrel_p2p.core.names import Address, At, HasAddress, NodeReference
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.node.run import current_node
+from barrel_p2p.services.replicated_map import ReplicatedMap
 from barrel_p2p.services.service_events import ServiceEntry, ServiceFilter
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "active_view",
+    "delete_map",
     "get_proxy",
     "global_register",
     "is_owner",
@@ -32,7 +34,13 @@ __all__ = [
     "list_services",
     "lookup",
     "lookup_local",
+    "map_get",
+    "map_keys",
+    "map_put",
+    "map_remove",
+    "map_to_list",
     "members",
+    "new_map",
     "on_hand_off",
     "owned_partitions",
     "owners",
@@ -45,11 +53,13 @@ __all__ = [
     "start_service_holder",
     "stop_service_holder",
     "subscribe",
+    "subscribe_map",
     "subscribe_services",
     "subscribe_shard",
     "unregister_name",
     "unregister_service",
     "unsubscribe",
+    "unsubscribe_map",
     "unsubscribe_services",
     "unsubscribe_shard",
     "whereis_name",
@@ -229,6 +239,69 @@ def on_hand_off(
 ) -> Callable[[], None]:
     """Have work done before a partition changes hands: ``Node.on_hand_off``."""
     return current_node().on_hand_off(acquired=acquired, released=released)
+
+
+# Maps.
+
+
+async def new_map(
+    name: str,
+    *,
+    validator: Callable[[Any], bool] | None = None,
+    persist: bool = False,
+    prune_on_peer_down: bool = False,
+    tombstone_ttl_ms: int | None = None,
+    scan_ms: int | None = None,
+) -> ReplicatedMap[Any, Any]:
+    """Open a replicated map on this node: ``Node.new_map``."""
+    return await current_node().new_map(
+        name,
+        validator=validator,
+        persist=persist,
+        prune_on_peer_down=prune_on_peer_down,
+        tombstone_ttl_ms=tombstone_ttl_ms,
+        scan_ms=scan_ms,
+    )
+
+
+async def delete_map(name: str) -> None:
+    """Stop a map on this node and remove its file: ``Node.delete_map``."""
+    await current_node().delete_map(name)
+
+
+async def map_put(name: str, key: Any, value: Any) -> None:
+    """Write to a map: ``Node.map_put``."""
+    await current_node().map_put(name, key, value)
+
+
+async def map_remove(name: str, key: Any) -> None:
+    """Remove a key of a map everywhere: ``Node.map_remove``."""
+    await current_node().map_remove(name, key)
+
+
+def map_get(name: str, key: Any, default: Any = None) -> Any:
+    """The value under a key of a map, or a default: ``Node.map_get``."""
+    return current_node().map_get(name, key, default)
+
+
+def map_keys(name: str) -> list[Any]:
+    """The keys of a map: ``Node.map_keys``."""
+    return current_node().map_keys(name)
+
+
+def map_to_list(name: str) -> list[tuple[Any, Any]]:
+    """The keys of a map with their values: ``Node.map_to_list``."""
+    return current_node().map_to_list(name)
+
+
+async def subscribe_map(name: str, pid: Pid | None = None) -> None:
+    """Send what changes in a map to a process: ``Node.subscribe_map``."""
+    await current_node().subscribe_map(name, pid)
+
+
+async def unsubscribe_map(name: str, pid: Pid | None = None) -> None:
+    """Send it no more: ``Node.unsubscribe_map``."""
+    await current_node().unsubscribe_map(name, pid)
 
 
 # For tests.
