@@ -189,8 +189,7 @@ class Joining:
             return
         links.drop_pending(peer)
         links.hungry = True
-        for other in message.peers[: links.settings.shuffle_length]:
-            links.hear_of(other)
+        links.hear_of(*message.peers)
         if peer in links.active:
             return
         where = message.place if message.place[1] else entry.address[1:]

@@ -11,6 +11,7 @@ Every way into the active view is ``activate``, every way out ``deactivate``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -30,13 +31,9 @@ from barrel_p2p.membership.messages import (
     Neighbor,
     Place,
 )
+from barrel_p2p.membership.passive import PassiveView
 from barrel_p2p.membership.settings import Settings
-from barrel_p2p.membership.views import (
-    Churn,
-    ExpiringNames,
-    PassiveView,
-    RememberedPeers,
-)
+from barrel_p2p.membership.views import Churn, ExpiringNames, RememberedPeers
 
 __all__ = [
     "LEFT_QUIET_MS",
@@ -153,6 +150,7 @@ class Links:
         self.blocked: dict[str, None] = {}
         self.gone = ExpiringNames()  # left: not asked back
         self.false = ExpiringNames()  # not where hearsay said: not believed again
+        self._barred = (self.active, self.blocked, {me.name: None})
         self.churn = Churn(settings.churn_window_ms)
         self.counters = Counters()
         self.has_left = False
@@ -253,26 +251,25 @@ class Links:
             **dict.fromkeys(self.gone.names(self.now)),
         }
 
-    def hear_of(self, address: Address, *, first_out: list[str] | None = None) -> bool:
-        """Take in hearsay, unless this node knows better; returns whether it is new."""
-        name = address.name
-        # Most of what is heard is known, and who is in a view is in no other table.
-        if self.passive.renew(address):
-            return False
-        if (
-            name == self.me.name
-            or name in self.active
-            or name in self.blocked
-            or (name in self.gone.until and self.gone.has(name, self.now))
-            or (name in self.false.until and self.false.has(name, self.now))
-        ):
-            return False
-        entry = self.passive.add(address, self.now, first_out=first_out or ())
-        if entry is None:
-            return False
-        entry.proven = name in self.up
-        self.hungry = True
-        return True
+    def hear_of(self, *addresses: Address, first_out: Iterable[str] = ()) -> bool:
+        """Take in hearsay, unless this node knows better; returns whether any is new.
+
+        Args:
+            addresses: Who there is said to be; of many, as many as a shuffle may tell.
+            first_out: Who goes first if there is no room; otherwise anybody.
+        """
+        found = self.passive.hear_all(
+            addresses,
+            self.settings.shuffle_length,
+            self.now,
+            barred=self._barred,
+            expiring=(self.gone.until, self.false.until),
+            up=self.up,
+            first_out=first_out,
+        )
+        if found:
+            self.hungry = True
+        return found > 0
 
     def sample(self, count: int, *, without: str) -> tuple[Address, ...]:
         """Some that this node knows: three peers for every four replacements."""

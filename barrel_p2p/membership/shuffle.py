@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from barrel_p2p.core.effects import Persist, SetTimer
-from barrel_p2p.core.names import Address
 from barrel_p2p.core.records import quickly_made
 from barrel_p2p.membership.links import Links
 from barrel_p2p.membership.messages import PEERS_MAX, Shuffle, ShuffleReply
@@ -120,7 +119,9 @@ class Shuffling:
         known = links.passive.sample(count - 1, without=origin.name)
         answer = (links.me, *known)
         links.send(peer, ShuffleReply(message.request_id, answer))
-        self._take((origin, *message.peers), [address.name for address in known])
+        # As many as a shuffle may tell; whom we told of goes for them.
+        sent = [address.name for address in known]
+        links.hear_of(origin, *message.peers, first_out=sent)
 
     def on_reply(self, peer: str, message: ShuffleReply) -> None:
         """Take an answer, or hand it back to where the walk came from."""
@@ -128,7 +129,7 @@ class Shuffling:
         own = self._own.get(message.request_id)
         if own is not None and own.to == peer:
             del self._own[message.request_id]
-            self._take(message.peers, own.sent)
+            links.hear_of(*message.peers, first_out=own.sent)
             return
         relay = self._relays.get(message.request_id)
         if relay is None or relay.to != peer:
@@ -158,8 +159,3 @@ class Shuffling:
             del self._own[next(iter(self._own))]
         links.counters.shuffles += 1
         links.send(to, Shuffle(request_id, links.settings.arwl, links.me, peers))
-
-    def _take(self, peers: tuple[Address, ...], sent: list[str]) -> None:
-        """Hear of as many as a shuffle may tell; whom we told of goes for them."""
-        for address in peers[: self._links.settings.shuffle_length]:
-            self._links.hear_of(address, first_out=sent)

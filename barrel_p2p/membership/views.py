@@ -1,6 +1,6 @@
 """The tables behind the views: plain data with bounds, no protocol.
 
-Bounded by the ``passive_size`` of the settings, ``SPARES_MAX``, ``REMEMBERED_MAX`` and
+The passive view has a module of its own. Bounded by ``REMEMBERED_MAX`` and
 ``NAMES_MAX``.
 
 Source: Leitao, Pereira, Rodrigues, "HyParView", DSN 2007, section 4.
@@ -8,55 +8,30 @@ Source: Leitao, Pereira, Rodrigues, "HyParView", DSN 2007, section 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
 from barrel_p2p.core.names import Address
 from barrel_p2p.core.records import quickly_made
 from barrel_p2p.core.rng import Rng
-from barrel_p2p.membership.settings import Settings
 
 __all__ = [
-    "BACKOFF_MS_MAX",
     "NAMES_MAX",
     "REMEMBERED_MAX",
     "SHUFFLE_PERIOD_MS_MAX",
     "SHUFFLE_PERIOD_MS_MIN",
-    "SPARES_MAX",
     "Churn",
     "ExpiringNames",
-    "PassiveEntry",
-    "PassiveView",
     "RememberedPeer",
     "RememberedPeers",
-    "backoff_ms",
     "shuffle_period_ms",
 ]
 
-BACKOFF_MS_MAX: Final = 300_000
 REMEMBERED_MAX: Final = 256
 NAMES_MAX: Final = 256
-SPARES_MAX: Final = 128
 SHUFFLE_PERIOD_MS_MIN: Final = 2_000
 SHUFFLE_PERIOD_MS_MAX: Final = 30_000
-
-_REFUSED_MS: Final = 500
-_REFUSALS_COUNTED: Final = 7
-_DOUBLINGS_MAX: Final = 20
-
-
-def backoff_ms(fail_count: int, base_ms: int) -> int:
-    """How long a node is left alone after ``fail_count`` failures in a row.
-
-    Args:
-        fail_count: At least 0.
-        base_ms: ``base_backoff_ms``.
-
-    Returns:
-        ``base_ms`` doubled as often as it failed, at most ``BACKOFF_MS_MAX``.
-    """
-    return min(base_ms << min(fail_count, _DOUBLINGS_MAX), BACKOFF_MS_MAX)
 
 
 def shuffle_period_ms(events: int, base_ms: int) -> int:
@@ -148,207 +123,6 @@ class ExpiringNames:
 
     def __len__(self) -> int:
         return len(self.until)
-
-
-@quickly_made
-@dataclass(slots=True)
-class PassiveEntry:
-    """A replacement, and this node's own experience with it.
-
-    Args:
-        address: Where it may be.
-        last_seen_ms: When it was last known to be there, by the monotonic clock.
-        proven: There was a channel to it, so that it exists.
-        fail_count: Failures in a row.
-        refusals: Refusals in a row.
-        backoff_until_ms: It is left alone until then.
-    """
-
-    address: Address
-    last_seen_ms: int
-    proven: bool = False
-    fail_count: int = 0
-    refusals: int = 0
-    backoff_until_ms: int = 0
-
-
-class PassiveView:
-    """Nodes that may replace a peer. Who is in the active view is not in here.
-
-    Who had to make room is kept as a spare: when most of the cluster is gone, whom this
-    node ever heard of counts.
-
-    Args:
-        settings: Its size, and how failures count.
-        rng: Who goes when it is full.
-    """
-
-    __slots__ = ("_entries", "_may_have_failed", "_rng", "_settings", "_spares")
-
-    def __init__(self, settings: Settings, rng: Rng) -> None:
-        self._settings = settings
-        self._rng = rng
-        self._entries: dict[str, PassiveEntry] = {}
-        self._may_have_failed = False  # False: no entry has a `fail_count`
-        self._spares: dict[str, Address] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries
-
-    def get(self, name: str) -> PassiveEntry | None:
-        """The entry of ``name``, if there is one."""
-        return self._entries.get(name)
-
-    def names(self) -> list[str]:
-        """Who is in it, the longest known first."""
-        return list(self._entries)
-
-    def add(
-        self, address: Address, now_ms: int, *, first_out: Iterable[str] = ()
-    ) -> PassiveEntry | None:
-        """Take in ``address``; returns its entry if it is new; see ``renew``.
-
-        Args:
-            address: Hearsay, or where it said itself that it is.
-            now_ms: The monotonic clock.
-            first_out: Who goes first if it is full; otherwise anybody.
-        """
-        if self.renew(address):
-            return None
-        if len(self._entries) >= self._settings.passive_size:
-            self._drop_one(first_out)
-        self._entries[address.name] = entry = PassiveEntry(address, now_ms)
-        return entry
-
-    def renew(self, address: Address) -> bool:
-        """Hear again of a node that is in here; returns False if it is not.
-
-        What this node knows itself is not overruled: the address of an entry changes
-        only while nobody has met it there.
-        """
-        entry = self._entries.get(address.name)
-        if entry is None:
-            return False
-        if not entry.proven or entry.fail_count:
-            entry.address = address
-        return True
-
-    def met(self, address: Address, now_ms: int) -> PassiveEntry:
-        """Take in a node that there is, or was, a channel to."""
-        entry = self._entries.get(address.name) or self.add(address, now_ms)
-        assert entry is not None
-        entry.address = address if address.port else entry.address
-        entry.proven = True
-        entry.last_seen_ms = now_ms
-        entry.fail_count = 0
-        return entry
-
-    def pop(self, name: str) -> None:
-        """Forget ``name``."""
-        self._entries.pop(name, None)
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._entries.clear()
-        self._spares.clear()
-
-    def take_spare(self) -> Address | None:
-        """The last one that had to make room and was not taken since."""
-        return self._spares.popitem()[1] if self._spares else None
-
-    def failed(self, name: str, now_ms: int) -> bool:
-        """Count a failure of ``name``; returns whether that was one too many.
-
-        A node that nobody ever met is given one try.
-        """
-        entry = self._entries.get(name)
-        if entry is None:
-            return False
-        entry.fail_count += 1
-        self._may_have_failed = True
-        if not entry.proven or entry.fail_count >= self._settings.max_fail_count:
-            del self._entries[name]
-            return True
-        wait = backoff_ms(entry.fail_count, self._settings.base_backoff_ms)
-        entry.backoff_until_ms = now_ms + wait + self._rng.jitter(wait // 8)
-        return False
-
-    def refused(self, name: str, now_ms: int) -> None:
-        """Leave ``name`` alone for a while, longer each time, for it had no room."""
-        entry = self._entries.get(name)
-        if entry is None:
-            return
-        entry.refusals = min(entry.refusals + 1, _REFUSALS_COUNTED)
-        wait = _REFUSED_MS << (entry.refusals - 1)
-        entry.backoff_until_ms = now_ms + wait + self._rng.jitter(wait // 2)
-
-    def eligible(self, now_ms: int, unfit: Container[str]) -> list[PassiveEntry]:
-        """The entries that may be asked now, without the ``unfit``."""
-        return [
-            entry
-            for name, entry in self._entries.items()
-            if entry.backoff_until_ms <= now_ms and name not in unfit
-        ]
-
-    def first_free_ms(self, unfit: Container[str], *, enough_ms: int) -> int | None:
-        """When the first of them may be asked that is not ``unfit``; None: never.
-
-        Args:
-            unfit: Names that do not count.
-            enough_ms: Of times up to this, any will do.
-        """
-        first_ms = None
-        for name, entry in self._entries.items():
-            free_ms = entry.backoff_until_ms
-            if (first_ms is None or free_ms < first_ms) and name not in unfit:
-                first_ms = free_ms
-                if free_ms <= enough_ms:
-                    break
-        return first_ms
-
-    def entries(self) -> list[PassiveEntry]:
-        """All entries, the longest known first."""
-        return list(self._entries.values())
-
-    def sample(self, count: int, *, without: str = "") -> list[Address]:
-        """At most ``count`` of the nodes that have not failed, in random order."""
-        entries = self._entries
-        if self._may_have_failed:
-            known = [name for name, entry in entries.items() if not entry.fail_count]
-            self._may_have_failed = len(known) < len(entries)
-        else:
-            known = list(entries)
-        if without in entries and without in known:
-            known.remove(without)
-        return [entries[name].address for name in self._rng.sample(known, count)]
-
-    def drop_aged(self, now_ms: int) -> int:
-        """Forget whom nothing was seen of for too long; returns how many."""
-        oldest = now_ms - self._settings.passive_max_age_ms
-        aged = [n for n, entry in self._entries.items() if entry.last_seen_ms < oldest]
-        for name in aged:
-            del self._entries[name]
-        return len(aged)
-
-    def _drop_one(self, first_out: Iterable[str]) -> None:
-        entries = self._entries
-        for name in first_out:
-            if name in entries:
-                break
-        else:
-            names = list(entries)
-            name = names[self._rng.below(len(names))]
-        dropped = entries.pop(name)
-        if dropped.fail_count:
-            return
-        spares = self._spares
-        spares.pop(name, None)
-        spares[name] = dropped.address
-        if len(spares) > SPARES_MAX:
-            del spares[next(iter(spares))]
 
 
 @quickly_made

@@ -13,8 +13,8 @@ from barrel_p2p.membership.messages import (
     NeighborReply,
     Verdict,
 )
+from barrel_p2p.membership.passive import SPARES_MAX, PassiveView
 from barrel_p2p.membership.settings import Settings
-from barrel_p2p.membership.views import SPARES_MAX, PassiveView
 from tests.overlay_nodes import address
 from tests.unit.membership.test_link_rules import PLACE, One, dialled, request, sent
 

@@ -13,15 +13,13 @@ from barrel_p2p.core.rng import SeededRng
 from barrel_p2p.membership.commands import Start
 from barrel_p2p.membership.machine import HyParView, Settings
 from barrel_p2p.membership.messages import Join
+from barrel_p2p.membership.passive import BACKOFF_MS_MAX, PassiveView, backoff_ms
 from barrel_p2p.membership.views import (
-    BACKOFF_MS_MAX,
     NAMES_MAX,
     REMEMBERED_MAX,
     Churn,
     ExpiringNames,
-    PassiveView,
     RememberedPeers,
-    backoff_ms,
     shuffle_period_ms,
 )
 from tests.overlay_nodes import address
