@@ -25,6 +25,7 @@ from barrel_p2p.node.requests import (
     Request,
     Services,
     Views,
+    WatchEvents,
     WhereisService,
 )
 
@@ -189,7 +190,7 @@ def events(
         say(event, _event_lines(event), as_json=json)
         sys.stdout.flush()
 
-    run(follow(directory, kind or EVENT_KINDS, show))
+    run(follow(directory, WatchEvents(kind or EVENT_KINDS), show))
     return ExitCode.OK
 
 

@@ -15,7 +15,7 @@ from barrel_p2p.cli.local_node import read_answer
 from barrel_p2p.errors import PeerUnreachable, WireError
 from barrel_p2p.node.control import ANSWER_BYTES_MAX
 from barrel_p2p.node.data_dir import socket_path
-from barrel_p2p.node.requests import Request, WatchEvents
+from barrel_p2p.node.requests import Request, WatchEvents, WatchMap
 
 __all__ = ["Conversation", "converse"]
 
@@ -53,7 +53,9 @@ class Conversation:
             except ConnectionError as error:
                 raise PeerUnreachable("the node went away") from error
 
-    async def watch(self, request: WatchEvents) -> AsyncGenerator[dict[str, Any]]:
+    async def watch(
+        self, request: WatchEvents | WatchMap
+    ) -> AsyncGenerator[dict[str, Any]]:
         """The node's answer, then what happens there, until it goes away.
 
         Raises:

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "whereis": Command("barrel_p2p.cli.cluster:whereis", "Find a service."),
     "place": Command("barrel_p2p.cli.shards:place", "Say whose a key is."),
     "owners": Command("barrel_p2p.cli.shards:owners", "List a key's nodes."),
+    "map": Command("barrel_p2p.cli.maps:app", "Read and write replicated maps."),
     "events": Command("barrel_p2p.cli.cluster:events", "Print what happens."),
     "nodes": Command("barrel_p2p.cli.talk:nodes", "List a node's channels."),
     "call": Command("barrel_p2p.cli.talk:call", "Call a method of a server."),
@@ -51,7 +52,7 @@ COMMANDS: Final = {
     "doctor": Command("barrel_p2p.cli.doctor:doctor", "Say what is wrong."),
     "version": Command("barrel_p2p.cli.versions:show_version", "Print versions."),
 }
-"""The commands; ``keys`` and ``config`` have commands of their own."""
+"""The commands; ``keys``, ``map`` and ``config`` have commands of their own."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

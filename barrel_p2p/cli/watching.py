@@ -20,7 +20,7 @@ from barrel_p2p.cli.output import printable, say
 from barrel_p2p.cli.refusals import Refused
 from barrel_p2p.cli.talk import asking_peer
 from barrel_p2p.errors import BarrelError, PeerUnreachable
-from barrel_p2p.node.requests import EventKind, Request, WatchEvents
+from barrel_p2p.node.requests import Request, WatchEvents, WatchMap
 
 __all__ = ["follow", "printer", "watched"]
 
@@ -31,14 +31,14 @@ type Show = Callable[[dict[str, Any]], None]
 type Ask = Callable[[Request], Awaitable[dict[str, Any]]]
 
 
-async def follow(directory: Path, kinds: tuple[EventKind, ...], show: Show) -> None:
-    """Show the events of the node in ``directory``, after one that they are watched.
+async def follow(directory: Path, request: WatchEvents | WatchMap, show: Show) -> None:
+    """Show what the node in ``directory`` tells, after one that it is watched.
 
     Raises:
         PeerUnreachable: The node is not there, or went away.
     """
     async with converse(directory.absolute()) as node:  # noqa: ASYNC240 -- no disk
-        async for told in node.watch(WatchEvents(kinds)):
+        async for told in node.watch(request):
             show(told)
     raise PeerUnreachable("the node went away")
 

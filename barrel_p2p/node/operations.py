@@ -12,20 +12,25 @@ from barrel_p2p.core.names import At, NodeReference
 from barrel_p2p.errors import BarrelError, CallTimeout, InvalidValue, KeyMismatch
 from barrel_p2p.node.cluster_operations import perform_on_cluster, watch
 from barrel_p2p.node.key_operations import perform_on_keys
+from barrel_p2p.node.map_operations import perform_on_maps, watch_map
 from barrel_p2p.node.plain import plain
 from barrel_p2p.node.requests import (
     CallProcess,
     Connect,
     ExplainConfig,
+    GetFromMap,
     Info,
     Join,
     KeyAction,
     Leave,
     ListKeys,
+    ListMaps,
     Members,
     Nodes,
     Owners,
     Place,
+    PutInMap,
+    RemoveFromMap,
     Request,
     RevokeKey,
     SendMessage,
@@ -36,6 +41,7 @@ from barrel_p2p.node.requests import (
     UntrustKey,
     Views,
     WatchEvents,
+    WatchMap,
     WhereisService,
 )
 from barrel_p2p.runtime.verbs import REQUEST_TAG
@@ -61,8 +67,8 @@ class Operations:
         """Do what ``request`` says; what it answers is made of what JSON has.
 
         Returns:
-            The answer; for ``WatchEvents`` an asynchronous generator of the
-            answer and then events, without end.
+            The answer; for ``WatchEvents`` and ``WatchMap`` an asynchronous generator
+            of the answer and then events, without end.
 
         Raises:
             BarrelError: What the node's own method raises.
@@ -72,6 +78,10 @@ class Operations:
                 return watch(self._node, request)
             case Join() | Leave() | Members() | Views() | Place() | Owners():
                 return await perform_on_cluster(self._node, request)
+            case GetFromMap() | PutInMap() | RemoveFromMap() | ListMaps():
+                return await perform_on_maps(self._node, request)
+            case WatchMap():
+                return watch_map(self._node, request)
             case Services() | WhereisService():
                 return await perform_on_cluster(self._node, request)
             case ListKeys() | TrustKey() | UntrustKey() | RevokeKey() | SetTrustMode():

@@ -23,15 +23,20 @@ __all__ = [
     "DrainMs",
     "EventKind",
     "ExplainConfig",
+    "GetFromMap",
     "Info",
     "Join",
     "KeyAction",
     "Leave",
     "ListKeys",
+    "ListMaps",
+    "MapAction",
     "Members",
     "Nodes",
     "Owners",
     "Place",
+    "PutInMap",
+    "RemoveFromMap",
     "Request",
     "RevokeKey",
     "SendMessage",
@@ -43,6 +48,7 @@ __all__ = [
     "UntrustKey",
     "Views",
     "WatchEvents",
+    "WatchMap",
     "WhereisService",
     "read_request",
 ]
@@ -146,6 +152,44 @@ class Owners(_Asked, frozen=True, tag="owners"):
     count: Annotated[int, msgspec.Meta(ge=1, le=OWNERS_MAX)] = 3
 
 
+class GetFromMap(_Asked, frozen=True, tag="map.get"):
+    """The value under ``key`` of a map. A list in a key stands for a tuple."""
+
+    name: str
+    key: object
+
+
+class PutInMap(_Asked, frozen=True, tag="map.put"):
+    """Write ``value``, made of what JSON has, under ``key``."""
+
+    name: str
+    key: object
+    value: object
+
+
+class RemoveFromMap(_Asked, frozen=True, tag="map.rm"):
+    """Remove ``key`` everywhere."""
+
+    name: str
+    key: object
+
+
+class ListMaps(_Asked, frozen=True, tag="map.ls"):
+    """The maps of the node, or with ``name`` the keys and values of one."""
+
+    name: str | None = None
+
+
+class WatchMap(_Asked, frozen=True, tag="map.watch"):
+    """What changes in a map: an answer, then a change a line until the end.
+
+    ``snapshot`` first tells of every key there is, as of one that was put.
+    """
+
+    name: str
+    snapshot: bool = False
+
+
 class WatchEvents(_Asked, frozen=True, tag="events"):
     """What happens from now on: an answer, then an event a line until the end."""
 
@@ -203,6 +247,7 @@ type KeyAction = ListKeys | TrustKey | UntrustKey | RevokeKey | SetTrustMode
 type ClusterAction = (
     Join | Leave | Members | Views | Services | WhereisService | Place | Owners
 )
+type MapAction = GetFromMap | PutInMap | RemoveFromMap | ListMaps
 type Request = (
     Info
     | Nodes
@@ -210,6 +255,8 @@ type Request = (
     | CallProcess
     | SendMessage
     | ClusterAction
+    | MapAction
+    | WatchMap
     | WatchEvents
     | KeyAction
     | ExplainConfig
@@ -249,6 +296,11 @@ _DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(
     | WhereisService
     | Place
     | Owners
+    | GetFromMap
+    | PutInMap
+    | RemoveFromMap
+    | ListMaps
+    | WatchMap
     | WatchEvents
     | ListKeys
     | TrustKey

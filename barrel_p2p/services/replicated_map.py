@@ -19,6 +19,7 @@ from barrel_p2p.runtime.event_stream import EVENTS_MAX, EventStream
 from barrel_p2p.runtime.subscriptions import Subscriptions
 from barrel_p2p.runtime.switch import Switch
 from barrel_p2p.services.map_events import MapEvent, MapPut
+from barrel_p2p.services.map_options import MapOptions
 from barrel_p2p.services.map_owner import MapOwner
 
 __all__ = ["ReplicatedMap", "no_such_map"]
@@ -74,6 +75,11 @@ class ReplicatedMap[K: Hashable, V]:
 
     def __repr__(self) -> str:
         return f"<ReplicatedMap {self.name!r}, {len(self)} keys>"
+
+    @property
+    def options(self) -> MapOptions:
+        """What it was opened with."""
+        return self._owner.options
 
     # ---- writing
 
