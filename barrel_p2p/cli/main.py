@@ -48,6 +48,7 @@ COMMANDS: Final = {
     "keys": Command("barrel_p2p.cli.keys:app", "Look after keys and pins."),
     "gen-cert": Command("barrel_p2p.cli.certificates:gen_cert", "Make a certificate."),
     "config": Command("barrel_p2p.cli.settings:app", "Look at the configuration."),
+    "store": Command("barrel_p2p.cli.stores:app", "Look at what is on the disk."),
     "sim": Command("barrel_p2p.cli.sim:app", "Simulate thousands of nodes."),
     "doctor": Command("barrel_p2p.cli.doctor:doctor", "Say what is wrong."),
     "version": Command("barrel_p2p.cli.versions:show_version", "Print versions."),

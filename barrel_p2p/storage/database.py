@@ -10,7 +10,7 @@ store. A new store is made under another name and renamed, so that no file under
 right name is ever half made.
 
 SQLite replays its log up to the first damaged frame and says nothing about what
-follows.
+follows; ``storage.wal`` does.
 
 Source: SQLite, "Write-Ahead Logging", "PRAGMA Statements", "Atomic Commit In SQLite".
 """
@@ -43,8 +43,16 @@ from barrel_p2p.storage.files import (
     rename_durable,
 )
 from barrel_p2p.storage.rows import Row, RowDamaged, decode_row
+from barrel_p2p.storage.wal import PAGE_BYTES, examine_log
 
-__all__ = ["FORMAT", "LOG_BYTES_MAX", "Database", "log_path"]
+__all__ = [
+    "FORMAT",
+    "LOG_BYTES_MAX",
+    "Database",
+    "connect_unchecked",
+    "log_path",
+    "store_names",
+]
 
 FORMAT: Final = b"barrel-p2p store 1"
 """Meta row ``format``: what the file is, and the version of its schema."""
@@ -52,7 +60,6 @@ FORMAT: Final = b"barrel-p2p store 1"
 LOG_BYTES_MAX: Final = 8 << 20
 """A checkpoint follows when about so many bytes were logged since the last one."""
 
-_PAGE_BYTES: Final = 4_096
 _FREE_PAGES_MIN: Final = 64
 _MASK: Final = (1 << 64) - 1
 _HALF: Final = (1 << 32) - 1
@@ -134,6 +141,9 @@ class Database:
         with _opening(path):
             connection = _connect(path)
             try:
+                log = examine_log(log_path(path))
+                if log.damage is not None:
+                    raise _Damage(log.damage)
                 count, total = _check_meta(connection, path, store, node)
                 _quick_check(connection)
                 delta, found = _read(connection)
@@ -143,7 +153,7 @@ class Database:
                         " committed, or others"
                     )
             except BaseException:
-                _drop(connection)
+                _drop(connection, path)
                 raise
         return cls(path, connection, count, total), delta
 
@@ -175,7 +185,7 @@ class Database:
             self._connection.execute(_ROWS, (_pack(count_now, total_now),))
         self._count, self._total = count_now, total_now
         self._logged += sum(len(row[4]) for row in rows)
-        self._logged += (len(keys) + 3) * _PAGE_BYTES
+        self._logged += (len(keys) + 3) * PAGE_BYTES
 
     @property
     def is_due(self) -> bool:
@@ -215,7 +225,7 @@ class Database:
 
     def drop(self) -> None:
         """Let go of the file without writing to it."""
-        _drop(self._connection)
+        _drop(self._connection, self.path)
 
     def close(self) -> None:
         """Checkpoint, and let go of the file.
@@ -265,6 +275,38 @@ class Database:
             ) from error
 
 
+def store_names(path: Path) -> tuple[str, str]:
+    """What the store at ``path`` is called, and whose it is, as it says itself.
+
+    Raises:
+        StoreCorrupt: It does not say so, or is no store.
+        StorageError: It cannot be opened.
+    """
+    check_private_file(path)
+    with _opening(path), connect_unchecked(path) as connection:
+        meta = dict(connection.execute("SELECT k, v FROM meta").fetchall())
+        try:
+            return meta["store"].decode(), meta["node"].decode()
+        except (AttributeError, KeyError, UnicodeDecodeError):
+            raise _Damage("it does not say what it is called") from None
+
+
+@contextmanager
+def connect_unchecked(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to the file at ``path``, whatever it holds. For looking only.
+
+    Raises:
+        sqlite3.Error: SQLite cannot open it.
+        StoreCorrupt: It is no file of ours.
+    """
+    with _opening(path):
+        connection = _connect(path)
+    try:
+        yield connection
+    finally:
+        _drop(connection, path)
+
+
 class _Damage(Exception):
     """The file is no whole store. The text says why."""
 
@@ -298,6 +340,7 @@ def _fill(path: Path, store: str, node: str) -> None:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _configure(connection)
+        connection.execute(f"PRAGMA page_size={PAGE_BYTES}")
         connection.execute("PRAGMA journal_mode=MEMORY")
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_META)
@@ -327,7 +370,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         if mode != "wal":
             raise _Damage(f"its journal mode is {mode!r:.40}, not wal")
     except BaseException:
-        _drop(connection)
+        _drop(connection, path)
         raise
     return connection
 
@@ -449,6 +492,12 @@ def _said(error: Exception) -> str:
     return f"{error} ({name})" if name else str(error)
 
 
-def _drop(connection: sqlite3.Connection) -> None:
+def _drop(connection: sqlite3.Connection, path: Path) -> None:
+    # The log is left as it is, for whoever opens the store next. SQLite makes an empty
+    # one when it only looks, and may remove that.
     with suppress(sqlite3.Error):
+        with suppress(OSError):
+            is_empty = log_path(path).stat().st_size == 0
+            keep = sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
+            connection.setconfig(keep, not is_empty)
         connection.close()

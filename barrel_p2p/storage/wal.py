@@ -1,0 +1,148 @@
+"""What SQLite's write-ahead log holds, and whether something follows a damaged frame.
+
+SQLite ends the replay of a log at the first frame that does not fit its checksum.
+After a crash that is right: the end of the log was being written. It is wrong when the
+damaged frame was flushed long ago, which shows in what follows it: a transaction is
+written only when the one before it is on the disk. A frame carries the checksum of all
+frames before it, so that each one can be held against its neighbour.
+
+Source: SQLite, "Database File Format", section 4, "The Write-Ahead Log".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import Final, final
+
+__all__ = ["PAGE_BYTES", "LogReport", "examine_log"]
+
+PAGE_BYTES: Final = 4_096
+
+_HEADER_BYTES: Final = 32
+_FRAME_HEADER_BYTES: Final = 24
+_FRAME_BYTES: Final = _FRAME_HEADER_BYTES + PAGE_BYTES
+_MAGIC: Final = 0x377F0682
+_MASK: Final = 0xFFFFFFFF
+_FIELDS: Final = Struct(">6I")
+_HEADER: Final = Struct(">8I")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """What a log holds.
+
+    Attributes:
+        frames: How many SQLite replays.
+        damage: Why that is not all that was committed; None if nothing says so.
+    """
+
+    frames: int
+    damage: str | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    head: bytes
+    page: bytes
+    is_commit: bool
+    salts: tuple[int, int]
+    sums: tuple[int, int]
+
+
+def examine_log(path: Path) -> LogReport:
+    """Look through the log at ``path``; a missing one is empty.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+            frames = list(_frames(file.read()))
+    except FileNotFoundError:
+        return LogReport(0, None)
+    if len(header) < _HEADER_BYTES:
+        return LogReport(0, None)
+    magic, _, page_bytes, _, *rest = _HEADER.unpack(header)
+    order = "<" if magic == _MAGIC else ">"
+    salts, sums = (rest[0], rest[1]), (rest[2], rest[3])
+    right = magic & ~1 == _MAGIC and page_bytes == PAGE_BYTES
+    if not right or _sum(header[:24], (0, 0), order) != sums:
+        # The header is flushed before any frame is written. Its order may be wrong too.
+        lost = any(any(_follow(frames, 0, each, None)) for each in "<>")
+        return LogReport(0, "the header of its log is damaged" if lost else None)
+    return _chain(frames, salts, sums, order)
+
+
+def _chain(
+    frames: list[_Frame], salts: tuple[int, int], sums: tuple[int, int], order: str
+) -> LogReport:
+    replayed = reached = 0
+    for frame in frames:
+        if frame.salts != salts or not _fits(frame, sums, order):
+            break
+        sums = frame.sums
+        reached += 1
+        if frame.is_commit:
+            replayed = reached
+    if reached < len(frames):
+        ended = frames[reached].is_commit or _one_bit_off(frames[reached], sums, order)
+        for later, fits in enumerate(_follow(frames, reached, order, salts), reached):
+            if fits and ended:
+                why = f"frame {reached + 1} of its log is damaged, and others follow"
+                return LogReport(replayed, why)
+            ended = ended or frames[later + 1].is_commit
+    return LogReport(replayed, None)
+
+
+def _follow(
+    frames: list[_Frame], start: int, order: str, salts: tuple[int, int] | None
+) -> Iterator[bool]:
+    """For each frame behind ``start``: whether it follows the one before it."""
+    for before, after in zip(frames[start:], frames[start + 1 :], strict=False):
+        wanted = before.salts if salts is None else salts
+        if after.salts != wanted or wanted == (0, 0):
+            # Left over from before the log began anew.
+            return
+        yield _fits(after, before.sums, order)
+
+
+def _frames(data: bytes) -> Iterator[_Frame]:
+    for start in range(0, len(data) - _FRAME_BYTES + 1, _FRAME_BYTES):
+        head = data[start : start + _FRAME_HEADER_BYTES]
+        _, pages, *rest = _FIELDS.unpack(head)
+        page = data[start + _FRAME_HEADER_BYTES : start + _FRAME_BYTES]
+        salts, sums = (rest[0], rest[1]), (rest[2], rest[3])
+        yield _Frame(head[:8], page, pages != 0, salts, sums)
+
+
+def _fits(frame: _Frame, before: tuple[int, int], order: str) -> bool:
+    return _sum(frame.page, _sum(frame.head, before, order), order) == frame.sums
+
+
+def _one_bit_off(frame: _Frame, before: tuple[int, int], order: str) -> bool:
+    """Whether the frame fits but for one bit of its header, as no torn frame does."""
+    number = int.from_bytes(frame.head, "big")
+    return any(
+        _sum(
+            frame.page,
+            _sum((number ^ 1 << bit).to_bytes(8, "big"), before, order),
+            order,
+        )
+        == frame.sums
+        for bit in range(64)
+    )
+
+
+def _sum(data: bytes, before: tuple[int, int], order: str) -> tuple[int, int]:
+    one, two = before
+    words = iter(Struct(f"{order}{len(data) // 4}I").unpack(data))
+    for word in words:
+        one = (one + word + two) & _MASK
+        two = (two + next(words) + one) & _MASK
+    return one, two
