@@ -150,6 +150,31 @@ class Measured:
         """How many instances of a service there are."""
         return {"count": len(self.node.lookup(name))}
 
+    async def open_map(self, of: str) -> dict[str, Any]:
+        """Open a map, and note when its keys are seen first."""
+        changes = (await self.node.new_map(of)).changes(maxsize=QUEUE_MAX)
+        self._tasks.append(asyncio.create_task(self._watch_map(changes)))
+        return {}
+
+    async def _watch_map(self, changes: Any) -> None:
+        async for event in changes:
+            if isinstance(event, Lagged):
+                self.lagged += event.missed
+            else:
+                self.seen_ns[str(event.key)] = time.monotonic_ns()
+
+    async def put(
+        self, of: str, count: int, prefix: str, gap_ms: float
+    ) -> dict[str, Any]:
+        """Write keys one by one; when each write began."""
+        made = self.node.map(of)
+        began: dict[str, int] = {}
+        for number in range(count):
+            began[f"{prefix}{number}"] = time.monotonic_ns()
+            await made.put(f"{prefix}{number}", number)
+            await asyncio.sleep(gap_ms * random.uniform(0.5, 1.5) / 1_000)
+        return {"began_ns": began}
+
     async def usage(self) -> dict[str, Any]:
         """CPU seconds so far, and resident memory."""
         used = resource.getrusage(resource.RUSAGE_SELF)
