@@ -110,6 +110,7 @@ class Leaders:
 
     Attributes:
         processes: The same.
+        pause_ms: The same.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Leaders:
         self._replicas = replicas
         self._clock = clock
         self._pauses = pauses
-        self._pause_ms = pause_ms
+        self.pause_ms = pause_ms
         self._settle_ms = settle_ms
         self._entries = OrMap(node, hlc)
         self._machine = self._new_machine()
@@ -565,7 +566,7 @@ class Leaders:
         forget = self._forget_pauses
         if self._campaigns and forget is None:
             self._forget_pauses = self._pauses.watch(
-                lambda ms: self._feed(Paused()), after_ms=self._pause_ms
+                lambda ms: self._feed(Paused()), after_ms=self.pause_ms
             )
         elif forget is not None and not self._campaigns:
             self._forget_pauses = None

@@ -27,18 +27,22 @@ class Faulty:
     Args:
         world: What they befall.
         until_s: True time at which the last of them is over.
+        step_ms_max: How far a wall clock is set wrong.
 
     Attributes:
         happened: Names of the faults, with how often.
         highest_wall_ms: What each machine's wall clock has shown at most.
     """
 
-    def __init__(self, world: World, *, until_s: float) -> None:
+    def __init__(
+        self, world: World, *, until_s: float, step_ms_max: int = STEP_MS_MAX
+    ) -> None:
         self.happened: dict[str, int] = {}
         self.highest_wall_ms: dict[int, int] = {}
         self._world = world
         self._random: Random = world.random
         self._until_s = until_s
+        self._step_ms_max = step_ms_max
         self._mends: list[Callable[[], None]] = []
         self._busy: dict[int, None] = {}  # frozen, down or about to be
 
@@ -171,11 +175,11 @@ class Faulty:
 
     async def _clock(self) -> None:
         machine = self._random.choice(self._world.machines)
-        scale = self._random.choice((2_000, 20_000, STEP_MS_MAX))
+        limit = self._step_ms_max
+        scale = min(self._random.choice((2_000, 20_000, STEP_MS_MAX)), limit)
         self._count("clock step")
         self._see_wall(machine.index)
         machine.clock.step_ms += self._random.randint(-scale, scale)
-        limit = STEP_MS_MAX
         machine.clock.step_ms = max(-limit, min(machine.clock.step_ms, limit))
         self._see_wall(machine.index)
         await self._last(0.5, 8.0)
