@@ -9,6 +9,7 @@ Source: Barrel P2P documentation, "API overview".
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,16 +22,21 @@ from barrel_p2p.services.service_events import ServiceEntry, ServiceFilter
 
 if TYPE_CHECKING:
     from barrel_p2p.runtime import addresses
+    from barrel_p2p.services.reminder_events import ReminderEntry
+    from barrel_p2p.services.reminder_value import Missed
     from barrel_p2p.services.shard import HandOffHook
 
 __all__ = [
+    "acknowledge_reminder",
     "active_view",
+    "cancel_reminder",
     "delete_map",
     "get_proxy",
     "global_register",
     "is_owner",
     "join",
     "leave",
+    "list_reminders",
     "list_services",
     "lookup",
     "lookup_local",
@@ -49,17 +55,21 @@ __all__ = [
     "place",
     "register_name",
     "register_service",
+    "remind",
+    "remind_after",
     "send",
     "start_service_holder",
     "stop_service_holder",
     "subscribe",
     "subscribe_map",
+    "subscribe_reminders",
     "subscribe_services",
     "subscribe_shard",
     "unregister_name",
     "unregister_service",
     "unsubscribe",
     "unsubscribe_map",
+    "unsubscribe_reminders",
     "unsubscribe_services",
     "unsubscribe_shard",
     "whereis_name",
@@ -302,6 +312,62 @@ async def subscribe_map(name: str, pid: Pid | None = None) -> None:
 async def unsubscribe_map(name: str, pid: Pid | None = None) -> None:
     """Send it no more: ``Node.unsubscribe_map``."""
     await current_node().unsubscribe_map(name, pid)
+
+
+# Reminders.
+
+
+async def remind(
+    key: object,
+    at: int | dt.datetime,
+    payload: Any = None,
+    *,
+    every: int | dt.timedelta | None = None,
+    missed: Missed = "coalesce",
+) -> None:
+    """Have a handler told at a time of day: ``Node.remind``."""
+    node = current_node()
+    await node.remind(key, at, payload, every=every, missed=missed)
+
+
+async def remind_after(
+    key: object,
+    delay: int | dt.timedelta,
+    payload: Any = None,
+    *,
+    every: int | dt.timedelta | None = None,
+    missed: Missed = "coalesce",
+) -> None:
+    """Have a handler told after a delay: ``Node.remind_after``."""
+    node = current_node()
+    await node.remind_after(key, delay, payload, every=every, missed=missed)
+
+
+async def cancel_reminder(key: object) -> None:
+    """Take a reminder back: ``Node.cancel_reminder``."""
+    await current_node().cancel_reminder(key)
+
+
+async def acknowledge_reminder(key: object, fence: int) -> bool:
+    """Say that a firing is done with: ``Node.acknowledge_reminder``."""
+    return await current_node().acknowledge_reminder(key, fence)
+
+
+def list_reminders() -> list[ReminderEntry]:
+    """All reminders of the cluster: ``Node.list_reminders``."""
+    return current_node().list_reminders()
+
+
+async def subscribe_reminders(
+    pid: Pid | None = None, *, acknowledge: bool = False
+) -> None:
+    """Send what is due here to a process: ``Node.subscribe_reminders``."""
+    await current_node().subscribe_reminders(pid, acknowledge=acknowledge)
+
+
+async def unsubscribe_reminders(pid: Pid | None = None) -> None:
+    """Send it no more: ``Node.unsubscribe_reminders``."""
+    await current_node().unsubscribe_reminders(pid)
 
 
 # For tests.

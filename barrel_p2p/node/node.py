@@ -36,6 +36,7 @@ from barrel_p2p.node.leaders import LeaderNode
 from barrel_p2p.node.maps import MapNode
 from barrel_p2p.node.notify import notify
 from barrel_p2p.node.parts import DRAIN_S, Parts, Stage
+from barrel_p2p.node.reminders import ReminderNode
 from barrel_p2p.node.services import ServiceNode
 from barrel_p2p.node.shards import ShardNode
 from barrel_p2p.quic.engine import EngineStats
@@ -70,7 +71,7 @@ class NodeStats:
     engine: EngineStats
 
 
-class Node(ClusterNode, ServiceNode, ShardNode, MapNode, LeaderNode):
+class Node(ClusterNode, ServiceNode, ShardNode, MapNode, LeaderNode, ReminderNode):
     """One node of a cluster: a UDP port, keys, channels, processes.
 
     ``async with Node(...)`` starts and stops it. It belongs to the event loop it was

@@ -40,6 +40,7 @@ from barrel_p2p.services.members import Members
 from barrel_p2p.services.names import Names
 from barrel_p2p.services.proxy import Proxies
 from barrel_p2p.services.registry import Registry
+from barrel_p2p.services.reminder import Reminders
 from barrel_p2p.services.router import Router
 from barrel_p2p.services.shard import Shards
 from barrel_p2p.services.unique import UniqueServices
@@ -103,6 +104,7 @@ class Parts:
     unique: UniqueServices = None  # type: ignore[assignment]
     maps: Maps = None  # type: ignore[assignment]
     shards: Shards = None  # type: ignore[assignment]
+    reminders: Reminders = None  # type: ignore[assignment]
 
     def rng(self, room: str) -> Rng:
         """Chance for one room: the same for a seed, as no other's as can be without."""

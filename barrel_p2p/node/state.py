@@ -12,12 +12,13 @@ from typing import Final
 from barrel_p2p.node.leaders import leaders
 from barrel_p2p.node.maps import maps
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.reminders import reminders
 from barrel_p2p.node.shards import shards
 from barrel_p2p.node.store import store
 
 __all__ = ["state"]
 
-_PARTS: Final[tuple[Stage, ...]] = (store, shards, leaders, maps)
+_PARTS: Final[tuple[Stage, ...]] = (store, shards, leaders, maps, reminders)
 """In the order in which they start; each stands beside the methods of ``Node``."""
 
 

@@ -49,6 +49,11 @@ class EventStream[T]:
         self._missed = 0
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def room(self) -> int:
+        """How many events it takes before the oldest go. For whoever made it."""
+        return self._maxsize - len(self._events)
+
     def put(self, event: T) -> None:
         """Add an event. For whoever made the stream."""
         if self._on_close is None:

@@ -98,6 +98,18 @@ class Subscriptions:
             if _wants(wanted, event):
                 self._tell_process(process, event)
 
+    def room(self) -> int:
+        """How many events the subscriber with the most room could take now; 0 if there
+        is none that runs. Those with filters count like the others.
+        """
+        self._forget_ended()
+        rooms = [stream.room for stream in self._streams]
+        for process in self._processes:
+            box = self._switch.box_of(process)
+            if box is not None and not box.full:
+                rooms.append(max(box.limit - len(box), 1))
+        return max(rooms, default=0)
+
     def close(self) -> None:
         """End the streams, and forget the processes. Idempotent."""
         for stream in list(self._streams):

@@ -1,0 +1,291 @@
+"""All reminders of the cluster as one node holds them: durable, then merged, then told.
+
+What this node writes is stamped and committed before anybody sees it. What others wrote
+is checked as it comes in, seen at once, and written behind: whoever acknowledged it has
+it on disk.
+
+Bounded by ``STORE_ENTRIES_MAX`` keys, those that have fired included.
+
+Source: Barrel P2P documentation, "Durable reminders".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, final
+
+from barrel_p2p.carrier.complaints import Complaints
+from barrel_p2p.core.clock import Clock
+from barrel_p2p.core.hlc import HLC
+from barrel_p2p.core.ormap import Change, Delta, Entry, OrMap
+from barrel_p2p.errors import BarrelError, Busy, InvalidValue, NotEncodable
+from barrel_p2p.replica.driver import ReplicaHandle, Replicas
+from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
+from barrel_p2p.replica.store import ReplicatedStore, Source
+from barrel_p2p.services.reminder_graves import Graves
+from barrel_p2p.services.reminder_value import check_value
+from barrel_p2p.storage.replica_log import Log
+from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
+
+__all__ = ["REPLICA_NAME", "ReminderStore"]
+
+REPLICA_NAME: Final = "reminders"
+"""The replica that carries them, and what their file is called inside."""
+
+
+@final
+class ReminderStore:
+    """The map of reminders, its file and its replica; a ``Replica``.
+
+    Args:
+        node: This node's name.
+        hlc: Stamps what is written here.
+        clock: Both kinds of time.
+        horizon_ms: For how long it is told what has fired.
+        log: The file.
+        complaints: Where what others do wrong goes.
+        changed: Hears of every key that changed, with what stands there now.
+
+    Attributes:
+        entries: The map.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        hlc: HLC,
+        clock: Clock,
+        horizon_ms: int,
+        log: Log,
+        complaints: Complaints,
+        changed: Callable[[bytes, Entry], None],
+    ) -> None:
+        self.entries = OrMap(node, hlc)
+        self._malformed = 0
+        self._stamper = OrMap(node, hlc)
+        self._clock = clock
+        self._log = log
+        self._horizon_ms = horizon_ms
+        self._graves = Graves(horizon_ms)
+        self._complaints = complaints
+        self._changed = changed
+        self._store = ReplicatedStore(
+            self.entries, leaf=self._takes, on_change=self._merged, clock=clock
+        )
+        self._unkept: dict[bytes, None] = {}  # what the disk did not take
+        self._untold: Delta = {}  # durable, and not yet given to gossip
+        self._handle: ReplicaHandle | None = None
+
+    @property
+    def refused(self) -> int:
+        """Entries that others sent and that were not taken."""
+        counted = sum(self._store.refused.values())
+        return counted + self._malformed + self._graves.refused
+
+    # Its life.
+
+    def start(self, replicas: Replicas) -> None:
+        """Take what the file held, and begin to replicate."""
+        self._recover(self._log.recovered)
+        self._handle = replicas.start(
+            REPLICA_NAME, self, tombstone_ttl_ms=self._horizon_ms
+        )
+
+    async def close(self) -> None:
+        """Stop, and let go of the file. Idempotent."""
+        self._tell()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.stop()
+        await self._log.close()
+
+    async def reopen(self) -> None:
+        """Take writes again after the disk had failed. Nothing if it had not.
+
+        Raises:
+            StorageError: It still cannot be read or written.
+        """
+        if self._log.state == "degraded":
+            self._recover(await self._log.reopen())
+            self._unkept.clear()
+            await self._log.append(self.entries.snapshot())
+
+    # Writing.
+
+    def arm(self, key: object, value: tuple[Any, ...]) -> asyncio.Future[None]:
+        """Set a reminder; done once it is durable, and seen here.
+
+        Raises:
+            InvalidValue: It is none; see ``check_value``.
+            NotEncodable: The key is no key term, or the payload none or too large.
+            Busy: There are ``STORE_ENTRIES_MAX``, or too many wait for the disk.
+            Degraded: The disk has failed before.
+            NotStarted: The node is stopping.
+        """
+        check_value(key, value)
+        entry_bytes(key, value)
+        held = len(self.entries) + self.entries.tombstones
+        if held >= STORE_ENTRIES_MAX and self.entries.entry(key) is None:
+            raise Busy(
+                f"there are STORE_ENTRIES_MAX={STORE_ENTRIES_MAX} reminders, those that"
+                " have fired included",
+                hint="cancel some, or lower reminder_tombstone_ttl_ms",
+            )
+        delta = self._stamper.add(key, value)
+        self._stamper.forget(key)
+        return self._commit(delta)
+
+    def cancel(self, key: object) -> asyncio.Future[None]:
+        """Take a reminder back, known here or not. Raises as ``arm``."""
+        delta = self._stamper.remove(key)
+        self._stamper.forget(key)
+        return self._commit(delta)
+
+    def put(self, name: bytes, entry: Entry) -> asyncio.Future[None]:
+        """Let ``entry`` stand there, as it is. Raises as ``arm``."""
+        return self._commit({name: entry})
+
+    def _commit(self, delta: Delta) -> asyncio.Future[None]:
+        committed = self._log.append(delta)
+        # Before whoever waits for it runs on, it is seen.
+        committed.add_done_callback(partial(self._committed, delta))
+        return committed
+
+    def _committed(self, delta: Delta, committed: asyncio.Future[None]) -> None:
+        if committed.cancelled() or committed.exception() is not None:
+            return
+        if self._project(self.entries.merge(delta)):
+            if not self._untold:
+                asyncio.get_running_loop().call_soon(self._tell)
+            self._untold.update(delta)
+
+    def _tell(self) -> None:
+        untold, self._untold = self._untold, {}
+        if self._handle is None or not untold:
+            return
+        try:
+            self._handle.publish(untold)
+        except Busy as error:
+            # It stands in the map, so that comparing with others brings it to them.
+            self._complaints.add("reminders", error)
+
+    def _project(self, changes: Iterable[Change]) -> bool:
+        now_ms, changed = self._clock.now_ms(), False
+        for change in changes:
+            changed = True
+            self._graves.note(change.key_bytes, change.after, now_ms)
+            self._changed(change.key_bytes, change.after)
+        return changed
+
+    # What others write: a Replica.
+
+    def replica_merge_delta(self, name: str, delta: Mapping[Any, Any]) -> None:
+        """Merge what another node wrote."""
+        self._store.replica_merge_delta(name, self._admitted(delta))
+
+    def replica_apply_full_sync(self, name: str, snapshot: Mapping[Any, Any]) -> bool:
+        """Merge part of what another node holds."""
+        return self._store.replica_apply_full_sync(name, self._admitted(snapshot))
+
+    def replica_full_sync_snapshot(self, name: str) -> Delta | None:
+        """Everything that is held, what has fired included."""
+        return self._store.replica_full_sync_snapshot(name)
+
+    def replica_remove_node(self, name: str, node: str) -> None:
+        """Nothing goes with a node: a survivor fires what it has set."""
+
+    def replica_digest(self, name: str) -> bytes:
+        """A u64 for each bucket."""
+        return self.entries.digest()
+
+    def replica_bucket(self, name: str, index: int) -> Delta:
+        """The entries of one bucket."""
+        return self.entries.bucket(index)
+
+    def replica_collect(self, name: str, cutoff_wall_ms: int) -> None:
+        """Tell no more of what has fired long ago. All neighbours have compared."""
+        due, forgotten = self._graves.collect(self._clock.now_ms())
+        for entry in due:
+            self.entries.forget(entry.key)
+        if forgotten:
+            self._forget_rows(forgotten)
+        self._keep_again()
+
+    def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        if not self._graves.remembers:
+            return delta
+        # Only what is well-formed can be compared with what is remembered.
+        accepted = accept(delta, clock=self.entries.clock, leaf=self._takes)
+        self._malformed += sum(accepted.refused.values())
+        before = self._graves.refused
+        good, again = self._graves.admit(
+            accepted.delta, self._clock.wall_ms(), self._knows
+        )
+        refused = self._graves.refused - before
+        if refused:
+            self._complaints.add(
+                "reminders",
+                f"refused {refused} that are unknown here and overdue for longer than"
+                " reminder_tombstone_ttl_ms: they may have fired",
+            )
+        if again:
+            self._project(self.entries.merge(again))
+            self._graves.told_again(again, self._clock.now_ms())
+        return good
+
+    def _knows(self, key: object) -> bool:
+        return self.entries.entry(key) is not None
+
+    def _takes(self, key: object, value: Any) -> bool:
+        try:
+            check_value(key, value)
+        except (InvalidValue, NotEncodable) as error:
+            self._complaints.add("reminders", f"refused {key!r:.80}: {error}")
+            return False
+        return True
+
+    def _merged(self, changes: list[Change], source: Source) -> None:
+        self._project(changes)
+        self._keep({change.key_bytes: change.after for change in changes})
+
+    # What is on disk.
+
+    def _recover(self, delta: Delta) -> None:
+        accepted = accept(delta, leaf=self._takes)
+        self._project(self.entries.merge(accepted.delta))
+
+    def _keep(self, delta: Delta) -> None:
+        """Write behind."""
+        try:
+            kept = self._log.append(delta)
+        except BarrelError as error:
+            self._not_kept(delta, error)
+        else:
+            kept.add_done_callback(partial(self._was_kept, delta))
+
+    def _was_kept(self, delta: Delta, kept: asyncio.Future[None]) -> None:
+        error = None if kept.cancelled() else kept.exception()
+        if error is not None:
+            self._not_kept(delta, error)
+
+    def _not_kept(self, delta: Delta, error: BaseException) -> None:
+        self._unkept.update(dict.fromkeys(delta))
+        self._complaints.add("reminders", f"not on disk: {error}")
+
+    def _keep_again(self) -> None:
+        # What did not get to a disk that was full, once that takes writes again.
+        if not self._unkept or self._log.state != "open":
+            return
+        unkept, self._unkept = self._unkept, {}
+        held = self.entries.snapshot()
+        self._keep({name: held[name] for name in unkept if name in held})
+
+    def _forget_rows(self, names: list[bytes]) -> None:
+        try:
+            self._log.forget(names)
+        except BarrelError as error:
+            # Harmless: they are tombstones.
+            self._complaints.add("reminders", f"not on disk: {error}")
