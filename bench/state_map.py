@@ -4,8 +4,8 @@
   method, in turns on the same key;
 - ``map_put_per_s``: writes to a map in memory, of 20,000 keys, by one writer who waits
   for each;
-- ``map_put_same_key_tail_vs_head``: the same to one key: what was written a second after
-  100,000 writes, beside what was at first, the median of 3 times 10,000 writes each;
+- ``map_put_same_key_tail_vs_head``: the same to one key: the rate after 100,000
+  writes, beside that at first, both the median of 3 times 10,000 writes;
 - ``map_visible_5``: from a write on one of 5 nodes, each a process, to the event on
   each of the others.
 """
