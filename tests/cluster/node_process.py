@@ -163,6 +163,8 @@ class _Program:
         self._read = 0
         self._sent = 0
         self._flood: Pid | None = None
+        self._told: list[Any] = []
+        self._acts: list[Any] = []
 
     async def watch(self) -> None:
         async with self._node.events() as events:
@@ -291,6 +293,54 @@ class _Program:
     async def do_end_flood(self) -> None:
         assert self._flood is not None
         await self._flood.exit("kill")
+
+    async def do_join(self, ref: str) -> list[str]:
+        await self._node.join(ref)
+        return self._node.members()
+
+    async def do_members(self) -> list[str]:
+        return self._node.members()
+
+    async def do_stand(self, name: str) -> list[Any]:
+        """Start a candidate that notes what it is told, and that acts while it leads.
+
+        Returns its pid.
+        """
+
+        async def candidate(me: Process) -> None:
+            role = await self._node.lead(name)
+            self._told.append(["stands", role.fence])
+            me.create_task(self._act(name))
+            async for message in me:
+                fence = getattr(message, "fence", None)
+                kind = message if isinstance(message, str) else type(message).__name__
+                self._told.append([kind, fence])
+
+        pid = self._node.spawn(candidate)
+        return [pid.node, pid.id, pid.creation]
+
+    async def _act(self, name: str) -> None:
+        while True:
+            fence = self._node.fence(name) if self._node.is_leader(name) else None
+            self._acts.append([time.monotonic(), fence])
+            await asyncio.sleep(0.01)  # not synchronisation: it works
+
+    async def do_told(self) -> list[Any]:
+        """What the candidate was told, in order, and with which fences."""
+        return self._told
+
+    async def do_acts(self) -> list[Any]:
+        """When it acted, and with which fence."""
+        return self._acts
+
+    async def do_leader(self, name: str) -> str:
+        return self._node.leader(name)[0]
+
+    async def do_high_water(self, name: str) -> int | None:
+        return self._node.high_water(name)
+
+    async def do_send(self, pid: list[Any], content: Any) -> None:
+        await self._node.send(Pid(*pid), content)
 
     async def do_read(self) -> None:
         for may in self._slow:
