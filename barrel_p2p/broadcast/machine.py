@@ -3,7 +3,7 @@
 Every neighbour is eager, and gets each broadcast whole, or lazy, and gets its id. A
 second copy makes its sender lazy, on both sides, so that what stays eager is a tree; an
 id whose message does not come makes its announcer eager again. A path that is much
-longer than an announced one is given up for it.
+longer than an announced one is given up for it, unless other messages are under way.
 
 A neighbour begins eager, unless an eager one has pushed the newest message: then a link
 more would only bring a second copy. Whoever has no such *source* says so by GRAFT to
@@ -175,21 +175,6 @@ class Plumtree:
         self._optimise_from_ms = 0
         self._stray_ms = -IN_FLIGHT_MS  # when a pruned peer was last the first
         self._counts = dict.fromkeys(_COUNTS, 0)
-        self._inputs: dict[type, Callable[[Any, int], list[Effect]]] = {
-            Received: self._on_received,
-            BroadcastMessage: self._on_broadcast,
-            TimerFired: self._on_timer,
-            PeerUp: self._on_peer_up,
-            PeerDown: self._on_peer_down,
-            Congested: self._on_congested,
-            Uncongested: self._on_uncongested,
-        }
-        self._messages: dict[type, Callable[[str, Any, int], list[Effect]]] = {
-            Gossip: self._on_gossip,
-            IHave: self._on_ihave,
-            Graft: self._on_graft,
-            Prune: self._on_prune,
-        }
 
     @property
     def eager(self) -> list[str]:
@@ -224,8 +209,8 @@ class Plumtree:
 
     def handle(self, event: object, *, now_ms: int) -> list[Effect]:
         """Take one input; see the class."""
-        found = self._inputs.get(type(event))
-        return [] if found is None else found(event, now_ms)
+        found = _INPUTS.get(type(event))
+        return [] if found is None else found(self, event, now_ms)
 
     # Neighbours.
 
@@ -328,8 +313,9 @@ class Plumtree:
         return effects
 
     def _on_received(self, event: Received, now_ms: int) -> list[Effect]:
-        found = self._messages.get(type(event.message))
-        return [] if found is None else found(event.peer, event.message, now_ms)
+        message = event.message
+        found = _MESSAGES.get(type(message))
+        return [] if found is None else found(self, event.peer, message, now_ms)
 
     def _on_gossip(self, peer: str, message: Gossip, now_ms: int) -> list[Effect]:
         counts = self._counts
@@ -405,6 +391,10 @@ class Plumtree:
         effects: list[Effect],
     ) -> None:
         """Take the announced path in place of ``peer``'s where it saves enough."""
+        # Of two messages that are under way at once, from different sides, each would
+        # have its way, and the one may prune the link that the other has left.
+        if len(self._missing):
+            return
         nearest, fewest = wanted.nearest()
         if hops - fewest < self._optimise_hops or now_ms < self._optimise_from_ms:
             return
@@ -570,6 +560,23 @@ class Plumtree:
         if len(self._seen):
             self._arm("sweep", _SWEEP_SOON_MS if more else SWEEP_MS, now_ms, effects)
 
+
+# One table for all nodes: in a simulation of many it is at hand, theirs would not be.
+_INPUTS: Final[dict[type, Callable[[Plumtree, Any, int], list[Effect]]]] = {
+    Received: Plumtree._on_received,
+    BroadcastMessage: Plumtree._on_broadcast,
+    TimerFired: Plumtree._on_timer,
+    PeerUp: Plumtree._on_peer_up,
+    PeerDown: Plumtree._on_peer_down,
+    Congested: Plumtree._on_congested,
+    Uncongested: Plumtree._on_uncongested,
+}
+_MESSAGES: Final[dict[type, Callable[[Plumtree, str, Any, int], list[Effect]]]] = {
+    Gossip: Plumtree._on_gossip,
+    IHave: Plumtree._on_ihave,
+    Graft: Plumtree._on_graft,
+    Prune: Plumtree._on_prune,
+}
 
 _COUNTS: Final = (
     "gossip_sent",

@@ -276,18 +276,17 @@ cdef class PassiveView:
 
     def sample(self, count, *, without=""):
         """At most ``count`` of the nodes that have not failed, in random order."""
-        cdef list known = []
-        cdef bint has_failed = False
+        cdef list at_free = []      # positions: who is not chosen is not touched
         cdef Py_ssize_t at, left_out = self.find(without, PyObject_Hash(without))
-        cdef PassiveEntry entry
+        cdef bint look = self._may_have_failed, found = False
         for at in range(self._count):
-            entry = self.entry(at)
-            if self._may_have_failed and entry.fail_count:
-                has_failed = True
+            if look and self.entry(at).fail_count:
+                found = True
             elif at != left_out:
-                known.append(entry.address)
-        self._may_have_failed = has_failed
-        return self._rng.sample(known, count)
+                at_free.append(at)
+        self._may_have_failed = found
+        chosen = self._rng.sample(at_free, count)
+        return [self.entry(place).address for place in chosen]
 
     def drop_aged(self, int64_t now_ms):
         """Forget whom nothing was seen of for too long; returns how many."""

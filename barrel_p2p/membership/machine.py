@@ -11,7 +11,7 @@ Source: Leitao, Pereira, Rodrigues, "HyParView", DSN 2007; Barrel P2P documentat
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from barrel_p2p.core.effects import Effect
 from barrel_p2p.core.inputs import (
@@ -33,9 +33,6 @@ from barrel_p2p.membership.settings import Settings
 from barrel_p2p.membership.shuffle import Shuffling
 
 __all__ = ["HyParView", "Settings"]
-
-type _Handler = Callable[[Any], None]
-type _MessageHandler = Callable[[str, Any], None]
 
 
 class HyParView:
@@ -62,30 +59,6 @@ class HyParView:
         self._joining = joining = Joining(links)
         self._promotion = promotion = Promotion(links, joining)
         self._shuffling = shuffling = Shuffling(links, promotion)
-        self._handlers: dict[type, _Handler] = {
-            Received: self._received,
-            TimerFired: self._fired,
-            NodeUp: promotion.on_up,
-            NodeDown: promotion.on_down,
-            Dialled: promotion.on_dialled,
-            DialFailed: promotion.on_dial_failed,
-            Persisted: _nothing,
-            PersistFailed: self._persist_failed,
-            commands.Start: self._start,
-            commands.Join: joining.join,
-            commands.Leave: joining.leave,
-            commands.BlockPeers: joining.block,
-            commands.UnblockPeers: joining.unblock,
-        }
-        self._on_message: dict[type, _MessageHandler] = {
-            messages.Join: joining.on_join,
-            messages.ForwardJoin: joining.on_forward_join,
-            messages.Neighbor: joining.on_neighbor,
-            messages.NeighborReply: joining.on_reply,
-            messages.Disconnect: joining.on_disconnect,
-            messages.Shuffle: shuffling.on_shuffle,
-            messages.ShuffleReply: shuffling.on_reply,
-        }
         self._timers: dict[object, Callable[[], None]] = {
             "shuffle": shuffling.round,
             "cleanup": shuffling.cleanup,
@@ -149,14 +122,14 @@ class HyParView:
         Raises:
             TypeError: ``event`` is no input of this machine.
         """
-        handler = self._handlers.get(type(event))
+        handler = _HANDLERS.get(type(event))
         if handler is None:
             raise TypeError(f"{type(event).__name__} is no input of HyParView")
         links = self._links
         links.now = now_ms
         out: list[Effect] = []
         links.out = out
-        handler(event)
+        handler(self, event)
         if links.hungry:
             links.hungry = False
             self._promotion.fill()
@@ -167,11 +140,13 @@ class HyParView:
         self._shuffling.start()
 
     def _received(self, event: Received) -> None:
-        handler = self._on_message.get(type(event.message))
-        if handler is None or event.peer not in self._links.up:
-            self._links.ignore()
+        peer, message, links = event.peer, event.message, self._links
+        handler = _ON_MESSAGE.get(type(message))
+        # Peers are up, and their table is small: most messages come from them.
+        if handler is None or (peer not in links.active and peer not in links.up):
+            links.ignore()
             return
-        handler(event.peer, event.message)
+        handler(self, peer, message)
 
     def _fired(self, event: TimerFired) -> None:
         key = event.key
@@ -185,5 +160,28 @@ class HyParView:
         self._links.remembered.dirty = True
 
 
-def _nothing(event: object) -> None:
-    pass
+# One table for all nodes: in a simulation of many it is at hand, theirs would not be.
+_HANDLERS: Final[dict[type, Callable[[HyParView, Any], None]]] = {
+    Received: HyParView._received,
+    TimerFired: HyParView._fired,
+    NodeUp: lambda machine, event: machine._promotion.on_up(event),
+    NodeDown: lambda machine, event: machine._promotion.on_down(event),
+    Dialled: lambda machine, event: machine._promotion.on_dialled(event),
+    DialFailed: lambda machine, event: machine._promotion.on_dial_failed(event),
+    Persisted: lambda machine, event: None,
+    PersistFailed: HyParView._persist_failed,
+    commands.Start: HyParView._start,
+    commands.Join: lambda machine, event: machine._joining.join(event),
+    commands.Leave: lambda machine, event: machine._joining.leave(event),
+    commands.BlockPeers: lambda machine, event: machine._joining.block(event),
+    commands.UnblockPeers: lambda machine, event: machine._joining.unblock(event),
+}
+_ON_MESSAGE: Final[dict[type, Callable[[HyParView, str, Any], None]]] = {
+    messages.Join: lambda m, peer, it: m._joining.on_join(peer, it),
+    messages.ForwardJoin: lambda m, peer, it: m._joining.on_forward_join(peer, it),
+    messages.Neighbor: lambda m, peer, it: m._joining.on_neighbor(peer, it),
+    messages.NeighborReply: lambda m, peer, it: m._joining.on_reply(peer, it),
+    messages.Disconnect: lambda m, peer, it: m._joining.on_disconnect(peer, it),
+    messages.Shuffle: lambda m, peer, it: m._shuffling.on_shuffle(peer, it),
+    messages.ShuffleReply: lambda m, peer, it: m._shuffling.on_reply(peer, it),
+}
