@@ -416,6 +416,17 @@ def test_a_path_that_is_a_little_shorter_is_not_worth_it() -> None:
     assert (bench.machine.eager, bench.machine.lazy) == ([A], [B])
 
 
+def test_no_path_is_given_up_while_another_message_is_under_way() -> None:
+    """Two from different sides would cut off who is between."""
+    bench = Bench(A, B)
+    bench.hear(B, PRUNE)
+    bench.ihave(B, ID, OTHER, hops=1)
+    bench.gossip(A, hops=9)
+    assert (bench.machine.eager, bench.machine.lazy) == ([A], [B])
+    effects = bench.gossip(A, OTHER, hops=9)
+    assert effects[-2:] == [Send(B, Graft(b"")), Send(A, PRUNE)]
+
+
 def test_a_new_peer_is_told_of_what_came_lately() -> None:
     bench = Bench(A)
     bench.gossip(A)
