@@ -275,7 +275,7 @@ class ReminderMachine:
     def _fire_due(self, wall_ms: int, now_ms: int) -> None:
         while self._ready and self._room > 0:
             self._fire(*self._ready.popleft(), wall_ms)
-        if not self._late or now_ms < self._late_from_ms:
+        if not self._late or self._room <= 0 or now_ms < self._late_from_ms:
             return
         self._late_from_ms = now_ms + CATCH_UP_GAP_MS
         for _ in range(min(CATCH_UP_BATCH, len(self._late))):
@@ -300,6 +300,11 @@ class ReminderMachine:
         self._queue(item, wall_ms + self.settings.ack_ms)
         self._out.append(Deliver(item.name, item.entry))
         return True
+
+    def _until_room(self, now_ms: int) -> int:
+        if self._room <= 0:
+            return CATCH_UP_GAP_MS  # Nobody says when a mailbox has room again.
+        return 0 if self._ready else self._late_from_ms - now_ms
 
     # The queue.
 
@@ -328,10 +333,11 @@ class ReminderMachine:
             known = self._synced or not self._members
             until_ms = self._quiet_ms if known else self._patience_ms
             wait_ms = min(wait_ms, until_ms - now_ms)
-        elif self._ready or self._late:
-            wait_ms = CATCH_UP_GAP_MS
-        elif self._heap:
-            wait_ms = min(wait_ms, self._heap[0][0] - self._wall.wall_ms())
+        else:
+            if self._heap:
+                wait_ms = min(wait_ms, self._heap[0][0] - self._wall.wall_ms())
+            if self._ready or self._late:
+                wait_ms = min(wait_ms, self._until_room(now_ms))
         wait_ms = max(wait_ms, 0)
         if now_ms + wait_ms < self._look_ms:
             self._look_ms = now_ms + wait_ms

@@ -65,6 +65,8 @@ def check_value(key: object, value: object) -> None:
             ``Ref`` in key or payload.
         NotEncodable: The payload has no form as a term.
     """
+    if type(value) is not tuple:
+        raise InvalidValue(f"{value!r:.80} is no reminder")
     match value:
         case (at_ms, _):
             _check_range("at", at_ms, 0, AT_MS_MAX)
