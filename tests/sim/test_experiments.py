@@ -98,9 +98,15 @@ def test_who_stays_hears_everything_and_not_without_repair() -> None:
 
 def test_what_is_lost_is_asked_for_and_missing_where_nobody_asks() -> None:
     found = loss(n=60, seed=1, share=0.1, messages=5).figures
-    assert (found["delivered"], found["repeated"]) == (1, 0)
+    assert (found["heard"], found["repeated"]) == (1, 0)
     broken = loss(n=60, seed=1, share=0.1, messages=5, control="no graft").figures
-    assert broken["delivered"] < 0.99
+    assert broken["heard"] < 0.99
+
+
+def test_what_is_written_arrives_even_where_no_broadcast_does() -> None:
+    assert loss(n=100, seed=1, share=0.3).figures["delivered"] == 1
+    broken = loss(n=100, seed=1, share=0.3, control="no sync").figures
+    assert broken["delivered"] < 1
 
 
 def test_liars_get_no_more_places_than_they_are_due() -> None:

@@ -99,7 +99,7 @@ def goal_loss(n: int, count: int) -> Goal:
     """S7."""
     return Goal(
         "S7",
-        "Broadcasts arrive although messages of the machines get lost.",
+        "What was written arrives although messages of the machines get lost.",
         n,
         count,
         "delivered 1.0 within two periods of anti-entropy",
@@ -140,7 +140,11 @@ def judge_loss(outcomes: Sequence[Outcome]) -> Verdict:
         f"lost {case}": min(values)
         for case, values in by_case(outcomes, "delivered").items()
     }
-    return Verdict(min(worst.values()), min(worst.values()) == 1, worst)
+    heard = {
+        f"broadcasts, lost {case}": min(values)
+        for case, values in by_case(outcomes, "heard").items()
+    }
+    return Verdict(min(worst.values()), min(worst.values()) == 1, worst | heard)
 
 
 def judge_liars(outcomes: Sequence[Outcome]) -> Verdict:
