@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from barrel_p2p.cli.exit_codes import ExitCode
 from barrel_p2p.cli.local_node import ControlClient, running_directory
 from barrel_p2p.cli.options import Flag, Json, Local, Target, timeout_ms
-from barrel_p2p.cli.output import columns, say
+from barrel_p2p.cli.output import columns, say, shown
 from barrel_p2p.cli.refusals import Refused
 from barrel_p2p.cli.talk import ask
 from barrel_p2p.errors import InvalidValue
@@ -36,6 +36,7 @@ __all__ = [
     "members",
     "name_of",
     "services",
+    "show",
     "views",
     "whereis",
 ]
@@ -99,7 +100,7 @@ def members(
         target: Which node is asked.
         json: Print {"node": ..., "members": [...]}; with --watch a line each time.
     """
-    return _show(Members(), target, _member_lines, watch=watch, as_json=json)
+    return show(Members(), target, _member_lines, watch=watch, as_json=json)
 
 
 def views(
@@ -115,7 +116,7 @@ def views(
         target: Which node is asked.
         json: Print {"node": ..., "active": [...], "passive": [...], ...}.
     """
-    return _show(Views(), target, _view_lines, watch=watch, as_json=json)
+    return show(Views(), target, _view_lines, watch=watch, as_json=json)
 
 
 def services(
@@ -139,7 +140,7 @@ def services(
     request = Services()
     if name is not None:
         request = Services(name_of(name, as_json=term), everything=False)
-    return _show(request, target, _service_lines, watch=watch, as_json=json)
+    return show(request, target, _service_lines, watch=watch, as_json=json)
 
 
 def whereis(
@@ -177,7 +178,7 @@ def events(
     """Print what happens at a running node, from now on, until Ctrl-C.
 
     Args:
-        kind: Only peer, member, channel or service; more than once for several.
+        kind: Only peer, member, channel, service or leader; more than once for several.
         local: Which node.
         json: Print a JSON object a line: time, kind, event and what it is about.
     """
@@ -194,7 +195,7 @@ def events(
     return ExitCode.OK
 
 
-def _show(
+def show(
     request: Request,
     target: Target,
     lines_of: Any,
@@ -202,6 +203,7 @@ def _show(
     watch: bool,
     as_json: bool,
 ) -> int:
+    """Ask, and print the answer; with ``watch`` again whenever it has changed."""
     if not watch:
         answer = ask(request, target)
         say(answer, lines_of(answer), as_json=as_json)
@@ -250,7 +252,7 @@ def _view_lines(answer: dict[str, Any]) -> Iterator[str]:
 def _service_lines(answer: dict[str, Any]) -> Iterable[str]:
     rows = [("service", "node", "pid", "meta")]
     rows += [
-        (_shown(each["name"]), each["node"], each["pid"], _shown(each["meta"] or ""))
+        (shown(each["name"]), each["node"], each["pid"], shown(each["meta"] or ""))
         for each in answer["services"]
     ]
     return columns(rows)
@@ -258,14 +260,8 @@ def _service_lines(answer: dict[str, Any]) -> Iterable[str]:
 
 def _event_lines(event: dict[str, Any]) -> Iterator[str]:
     about = " ".join(
-        f"{key}={_shown(value)}"
+        f"{key}={shown(value)}"
         for key, value in event.items()
         if key not in ("time", "kind", "event")
     )
     yield f"{event['time']}  {event['event']:<20}  {about}"
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return json_text.dumps(value, ensure_ascii=False)

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "views": Command("barrel_p2p.cli.cluster:views", "List a node's neighbours."),
     "services": Command("barrel_p2p.cli.cluster:services", "List services."),
     "whereis": Command("barrel_p2p.cli.cluster:whereis", "Find a service."),
+    "leader": Command("barrel_p2p.cli.leaders:leader", "List who leads what."),
     "place": Command("barrel_p2p.cli.shards:place", "Say whose a key is."),
     "owners": Command("barrel_p2p.cli.shards:owners", "List a key's nodes."),
     "map": Command("barrel_p2p.cli.maps:app", "Read and write replicated maps."),

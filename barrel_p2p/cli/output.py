@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from rich.console import Console
 from rich.text import Text
 
-__all__ = ["columns", "printable", "say", "say_error"]
+__all__ = ["columns", "printable", "say", "say_error", "shown"]
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red", "FAILED": "bold red"}
 
@@ -86,3 +86,10 @@ def _styled(line: str) -> Text:
     for word, style in _STYLES.items():
         text.highlight_regex(rf"(?<=  ){word}(?=  |$)", style)
     return text
+
+
+def shown(value: object) -> str:
+    """A value for people: text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)

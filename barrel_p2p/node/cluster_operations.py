@@ -18,10 +18,12 @@ from barrel_p2p.core.members import (
 from barrel_p2p.core.peers import Joined, Left, NodeDown, NodeUp, PeerDown, PeerUp
 from barrel_p2p.errors import BarrelError, CallTimeout, InvalidValue
 from barrel_p2p.node.failures import describe
+from barrel_p2p.node.leader_operations import perform_on_leaders
 from barrel_p2p.node.plain import plain, term
 from barrel_p2p.node.requests import (
     LOOKS,
     ClusterAction,
+    Elections,
     Join,
     Leave,
     Members,
@@ -37,6 +39,7 @@ from barrel_p2p.node.run import current_node
 from barrel_p2p.node.shard_operations import perform_on_shards
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
 from barrel_p2p.runtime.rpc import expose
+from barrel_p2p.services.leader_events import Elected, Revoked
 from barrel_p2p.services.service_events import (
     ServiceDown,
     ServiceEntry,
@@ -70,6 +73,8 @@ EVENT_NAMES: Final[dict[type, tuple[str, str]]] = {
     ServiceRegistered: ("service", "service_registered"),
     ServiceUnregistered: ("service", "service_unregistered"),
     ServiceDown: ("service", "service_down"),
+    Elected: ("leader", "elected"),
+    Revoked: ("leader", "revoked"),
     Lagged: ("lagged", "lagged"),
 }
 """Kind and name of every event that is told; others are not."""
@@ -115,6 +120,8 @@ async def perform_on_cluster(node: Node, request: ClusterAction) -> object:
             return {"name": plain(term(name)), "node": pid.node, "pid": plain(pid)}
         case Place() | Owners():
             return perform_on_shards(node, request)
+        case Elections():
+            return perform_on_leaders(node, request)
         case _:
             assert_never(request)
 
@@ -155,6 +162,7 @@ async def watch(node: Node, request: WatchEvents) -> AsyncGenerator[dict[str, ob
     streams: list[EventStream[Any]] = [
         node.events(maxsize=_WAITING_MAX),
         node.service_events(maxsize=_WAITING_MAX),
+        node.leader_events(maxsize=_WAITING_MAX),
     ]
     wanted = {*request.kinds, "lagged"}
     async with contextlib.AsyncExitStack() as stack:

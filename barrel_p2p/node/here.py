@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from barrel_p2p.core.names import Address, At, HasAddress, NodeReference
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.node.run import current_node
+from barrel_p2p.services.leader_events import Candidate, Role
+from barrel_p2p.services.leadership import Term
 from barrel_p2p.services.replicated_map import ReplicatedMap
 from barrel_p2p.services.service_events import ServiceEntry, ServiceFilter
 
@@ -30,11 +32,18 @@ __all__ = [
     "acknowledge_reminder",
     "active_view",
     "cancel_reminder",
+    "candidates",
     "delete_map",
+    "fence",
     "get_proxy",
     "global_register",
+    "high_water",
+    "is_leader",
     "is_owner",
     "join",
+    "lead",
+    "leader",
+    "leadership",
     "leave",
     "list_reminders",
     "list_services",
@@ -57,6 +66,7 @@ __all__ = [
     "register_service",
     "remind",
     "remind_after",
+    "resign",
     "send",
     "start_service_holder",
     "stop_service_holder",
@@ -122,10 +132,14 @@ async def unsubscribe(pid: Pid | None = None) -> None:
 
 
 async def register_service(
-    name: object, pid: Pid | None = None, meta: Mapping[str, Any] | None = None
+    name: object,
+    pid: Pid | None = None,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    unique: bool = False,
 ) -> None:
-    """Let a process be found on every node: ``Node.register_service``."""
-    await current_node().register_service(name, pid, meta)
+    """Let a process be found under a name: ``Node.register_service``."""
+    await current_node().register_service(name, pid, meta, unique=unique)
 
 
 async def unregister_service(name: object) -> None:
@@ -171,6 +185,51 @@ async def subscribe_services(
 async def unsubscribe_services(pid: Pid | None = None) -> None:
     """Send it no more: ``Node.unsubscribe_services``."""
     await current_node().unsubscribe_services(pid)
+
+
+# Leaders.
+
+
+async def lead(name: object, *, priority: int = 0, pid: Pid | None = None) -> Role:
+    """Make a process a candidate: ``Node.lead``."""
+    return await current_node().lead(name, priority=priority, pid=pid)
+
+
+async def resign(name: object) -> None:
+    """Stand for a name no more: ``Node.resign``."""
+    await current_node().resign(name)
+
+
+def leader(name: object) -> tuple[str, Pid]:
+    """Who leads a name, and where: ``Node.leader``."""
+    return current_node().leader(name)
+
+
+def is_leader(name: object) -> bool:
+    """Whether the node's candidate leads a name: ``Node.is_leader``."""
+    return current_node().is_leader(name)
+
+
+def fence(name: object) -> int:
+    """The fence of the node's term: ``Node.fence``."""
+    return current_node().fence(name)
+
+
+def candidates(name: object) -> list[Candidate]:
+    """Who stands for a name: ``Node.candidates``."""
+    return current_node().candidates(name)
+
+
+def high_water(name: object) -> int | None:
+    """The greatest fence of a name that the node knows: ``Node.high_water``."""
+    return current_node().high_water(name)
+
+
+def leadership(
+    name: object, *, priority: int = 0, pid: Pid | None = None
+) -> AsyncGenerator[Term]:
+    """Stand for a name, term after term: ``Node.leadership``."""
+    return current_node().leadership(name, priority=priority, pid=pid)
 
 
 # Names.

@@ -17,6 +17,7 @@ from barrel_p2p.node.plain import plain
 from barrel_p2p.node.requests import (
     CallProcess,
     Connect,
+    Elections,
     ExplainConfig,
     GetFromMap,
     Info,
@@ -82,7 +83,7 @@ class Operations:
                 return await perform_on_maps(self._node, request)
             case WatchMap():
                 return watch_map(self._node, request)
-            case Services() | WhereisService():
+            case Services() | WhereisService() | Elections():
                 return await perform_on_cluster(self._node, request)
             case ListKeys() | TrustKey() | UntrustKey() | RevokeKey() | SetTrustMode():
                 return await self._on_keys(request)

@@ -21,6 +21,7 @@ __all__ = [
     "ClusterAction",
     "Connect",
     "DrainMs",
+    "Elections",
     "EventKind",
     "ExplainConfig",
     "GetFromMap",
@@ -58,8 +59,14 @@ OWNERS_MAX = 1_000
 
 type TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)]
 type WaitMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
-type EventKind = Literal["peer", "member", "channel", "service"]
-EVENT_KINDS: Final[tuple[EventKind, ...]] = ("peer", "member", "channel", "service")
+type EventKind = Literal["peer", "member", "channel", "service", "leader"]
+EVENT_KINDS: Final[tuple[EventKind, ...]] = (
+    "peer",
+    "member",
+    "channel",
+    "service",
+    "leader",
+)
 type DrainMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
 
 
@@ -150,6 +157,13 @@ class Owners(_Asked, frozen=True, tag="owners"):
 
     key: object
     count: Annotated[int, msgspec.Meta(ge=1, le=OWNERS_MAX)] = 3
+
+
+class Elections(_Asked, frozen=True, tag="leaders"):
+    """Who leads what, or with ``everything`` false one name, and who would."""
+
+    name: object = None
+    everything: bool = True
 
 
 class GetFromMap(_Asked, frozen=True, tag="map.get"):
@@ -245,7 +259,15 @@ class Stop(_Asked, frozen=True, tag="stop"):
 
 type KeyAction = ListKeys | TrustKey | UntrustKey | RevokeKey | SetTrustMode
 type ClusterAction = (
-    Join | Leave | Members | Views | Services | WhereisService | Place | Owners
+    Join
+    | Leave
+    | Members
+    | Views
+    | Services
+    | WhereisService
+    | Place
+    | Owners
+    | Elections
 )
 type MapAction = GetFromMap | PutInMap | RemoveFromMap | ListMaps
 type Request = (
@@ -264,7 +286,7 @@ type Request = (
 )
 
 
-LOOKS: Final = (Members, Views, Services, WhereisService, Place, Owners)
+LOOKS: Final = (Members, Views, Services, WhereisService, Place, Owners, Elections)
 """What a node answers to whomever it admits."""
 
 
@@ -296,6 +318,7 @@ _DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(
     | WhereisService
     | Place
     | Owners
+    | Elections
     | GetFromMap
     | PutInMap
     | RemoveFromMap

@@ -149,6 +149,30 @@ def test_a_key_has_an_owner_from_here_and_by_a_probe(
     assert (wrong.returncode, "within 1 to" in wrong.stderr) == (2, True)
 
 
+def test_a_name_without_a_leader_says_so(
+    shell: Shell, joined: tuple[StartedNode, StartedNode]
+) -> None:
+    """LDR-02, as the command has it."""
+    a, b = joined
+    assert told(shell, "leader", "--node", "a") == {"node": a.name, "leaders": []}
+    done = shell.here("leader", "roller", "--node", "b", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {
+        "node": b.name,
+        "leaders": [
+            {
+                "name": "roller",
+                "leader": None,
+                "pid": None,
+                "fence": None,
+                "candidates": [],
+            }
+        ],
+    }
+    far = shell.here("leader", "--peer", reference(b), "--ephemeral")
+    assert far.stdout.split() == ["name", "leader", "pid", "fence", "candidates"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

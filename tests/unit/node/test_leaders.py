@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from barrel_p2p import (
     Role,
 )
 from barrel_p2p.node.node import Node
+from barrel_p2p.node.operations import Operations
+from barrel_p2p.node.requests import Elections, WatchEvents
 from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.services.leader_events import LeaderEvent
 from barrel_p2p.services.leader_inputs import Withdraw
@@ -450,6 +453,30 @@ async def test_a_defect_in_deciding_ends_terms_and_not_the_room(tmp_path: Path) 
         assert a.candidates("other") == []
         await a.resign(NAME)
         assert (await a.lead(NAME)).leader
+
+
+async def test_programs_of_the_host_are_told_who_leads(tmp_path: Path) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b):
+        await settled(a, b)
+        operations = Operations(a)
+        watching = await operations.perform(WatchEvents(("leader",)))
+        assert isinstance(watching, AsyncGenerator)
+        async with aclosing(watching) as told:
+            assert (await anext(told))["event"] == "watching"
+            pid = a.spawn(idle)
+            role = await a.lead(("room", 7), pid=pid, priority=2)
+            event = await within(anext(told))
+        assert (event["event"], event["fence"]) == ("elected", role.fence)
+        await b.lead(("room", 7), pid=b.spawn(idle))
+        await eventually(lambda: len(a.candidates(("room", 7))) == 2)
+        answer = await operations.perform(Elections())
+        assert answer == await operations.perform(Elections(["room", 7], False))
+        assert isinstance(answer, dict)
+        (room,) = answer["leaders"]
+        assert (room["name"], room["leader"]) == (["room", 7], a.name)
+        assert room["fence"] == role.fence
+        priorities = [(each["node"], each["priority"]) for each in room["candidates"]]
+        assert priorities == [(a.name, 2), (b.name, 0)]
 
 
 # Services of which there is one.
