@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from xxhash import xxh3_64
 
 from barrel_p2p.core.names import Address
+from barrel_p2p.testing.nodes.disk import SimDisk
 from barrel_p2p.testing.nodes.host import Host, HostClock
 from barrel_p2p.testing.nodes.loop import SimLoop
 from barrel_p2p.testing.overlay.faults import NO_FAULTS, Faults
@@ -45,6 +46,7 @@ class Machine:
         host: The process that runs on it, or ran on it last.
         endpoint: Of that process, while it has one.
         answers: Without a process it refuses what comes; else it is silent.
+        disk: What outlives the process.
     """
 
     index: int
@@ -53,6 +55,7 @@ class Machine:
     host: Host
     endpoint: SimEndpoint | None = None
     answers: bool = True
+    disk: SimDisk = field(default_factory=SimDisk)
 
 
 @final

@@ -18,11 +18,12 @@ from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.peers import NodeDown, NodeUp
 from barrel_p2p.discovery.chain import Chain
 from barrel_p2p.node.boot import processes, switched
-from barrel_p2p.node.leaders import leaders
 from barrel_p2p.node.node import Node
 from barrel_p2p.node.overlay import overlay
 from barrel_p2p.node.parts import Parts, Stage
+from barrel_p2p.node.state import state
 from barrel_p2p.node.whereabouts import Whereabouts
+from barrel_p2p.testing.nodes.disk import SimStores
 from barrel_p2p.testing.nodes.endpoint import NoKeys, SimChannels, SimEndpoint
 from barrel_p2p.testing.nodes.network import Machine, Network
 
@@ -86,6 +87,10 @@ class _Directory:
         self.creation = creation
         self.peers = peers
 
+    def resolve(self, path: str) -> Path:
+        """Where the machine's disk has ``path``."""
+        return Path(path)
+
 
 @asynccontextmanager
 async def ground(parts: Parts) -> AsyncIterator[None]:
@@ -93,7 +98,14 @@ async def ground(parts: Parts) -> AsyncIterator[None]:
     node = cast("SimNode", parts.node)
     config = parts.config
     parts.directory = cast("Any", _Directory(node.life, node.peers_file))
-    parts.hlc = HLC(parts.clock, max_drift_ms=config.hlc_max_drift_ms, node=parts.name)
+    disk = node.machine.disk
+    parts.hlc = hlc = HLC(
+        parts.clock,
+        max_drift_ms=config.hlc_max_drift_ms,
+        floor=disk.floor,
+        node=parts.name,
+    )
+    parts.stores = SimStores(disk, hlc)
     parts.trust = cast("Any", NoKeys())
     parts.address = node.machine.address
     endpoint = SimEndpoint(
@@ -104,9 +116,12 @@ async def ground(parts: Parts) -> AsyncIterator[None]:
         send_high=node.send_high,
     )
     parts.endpoint = cast("Any", endpoint)
+    life = disk.life
     try:
         yield
     finally:
+        if disk.life == life:
+            disk.floor = hlc.now()
         endpoint.close()
 
 
@@ -159,7 +174,7 @@ SIMULATED_STAGES: Final[tuple[Stage, ...]] = (
     channels,
     processes,
     overlay,
-    leaders,
+    state,
 )
 
 SimNode.stages = SIMULATED_STAGES

@@ -192,6 +192,9 @@ class World:
         watch = self.watches.pop(index)
         self.truth.ends(watch.node.name)
         self._keep_peers(index)
+        # The real bound is a little ahead, which only hides what it is for.
+        machine.disk.floor = watch.node.parts.hlc.now()
+        machine.disk.crash()
         machine.host.crashed = True
         machine.endpoint = None
         machine.answers = answers
@@ -265,6 +268,7 @@ class World:
         address = Address(name, f"host{index}", _PORT)
         clock = HostClock(self.loop.true_s, 1.0)
         machine = Machine(index, address, clock, Host(name, index))
+        machine.disk.random = Random(self.seed ^ 0x6469736B ^ index)
         self.machines.append(machine)
         self.network.machines[address.host] = machine
 
