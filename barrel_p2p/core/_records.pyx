@@ -4,6 +4,10 @@
 
 A class gets a ``tp_vectorcall`` that takes memory and fills its fields. Whatever is not
 plain (a wrong name, too many values) goes the way it would go without, which raises.
+
+An instance that cannot change, of values that refer to nothing, is part of no cycle: as
+with tuples, the collector need not know of it. To take one off its list later, when
+the neighbours on that list are cold, would cost more than to make it.
 """
 
 from cpython.object cimport PyObject, PyTypeObject
@@ -47,6 +51,10 @@ cdef extern from "Python.h":
         object (*tp_call)(object, object, object)
     CType PyType_Type
     PyObject *PyDict_GetItemWithError(object, object) except? NULL
+    int PyObject_GC_IsTracked(PyObject *) noexcept
+    void PyObject_GC_UnTrack(PyObject *) noexcept
+    bint PyDict_Check(PyObject *) noexcept
+    bint PyTuple_CheckExact(PyObject *) noexcept
     Py_ssize_t PyVectorcall_NARGS(size_t) noexcept
     Py_ssize_t PyTuple_GET_SIZE(PyObject *) noexcept
     PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t) noexcept
@@ -67,6 +75,7 @@ cdef class _Shape:
 
     cdef Py_ssize_t _count
     cdef bint _is_tuple
+    cdef bint _is_fixed     # nothing can be put into an instance later
     cdef Py_ssize_t _offsets[FIELDS_LIMIT]
     cdef tuple _names
     cdef tuple _defaults    # `_missing` where there is none
@@ -76,12 +85,16 @@ cdef class _Shape:
         cdef Py_ssize_t size = self._count if self._is_tuple else 0
         cdef object new = (<CType *>cls).tp_alloc(cls, size)
         cdef Py_ssize_t i
+        cdef bint refers = not self._is_fixed
         for i in range(self._count):
             Py_INCREF(<object>values[i])
             if self._is_tuple:
                 PyTuple_SET_ITEM(new, i, values[i])
             else:
                 bp_slot(new, self._offsets[i])[0] = values[i]
+            refers = refers or _may_refer(values[i])
+        if not refers:
+            PyObject_GC_UnTrack(<PyObject *>new)
         return new
 
     cdef bint arrange(
@@ -115,6 +128,23 @@ cdef class _Shape:
             if self._names[i] == name:
                 return i
         return -1
+
+
+cdef bint _may_refer(PyObject *value) noexcept:
+    """Whether the collector has to know of ``value``, now or later."""
+    cdef Py_ssize_t i
+    if not PyObject_GC_IsTracked(value):
+        return PyDict_Check(value)    # it is tracked once it holds what is
+    if not PyTuple_CheckExact(value):
+        return True
+    for i in range(PyTuple_GET_SIZE(value)):
+        if PyObject_GC_IsTracked(PyTuple_GET_ITEM(value, i)):
+            return True
+        if PyDict_Check(PyTuple_GET_ITEM(value, i)):
+            return True
+    # What the collector does with such a tuple when it comes by.
+    PyObject_GC_UnTrack(value)
+    return False
 
 
 cdef object _construct(
@@ -172,7 +202,7 @@ cdef _Shape _tuple_shape(cls):
     if names is None or cls.__bases__ != (tuple,):
         raise _unfit(cls, "it is a tuple, but no NamedTuple")
     defaults = [cls._field_defaults.get(name, _missing) for name in names]
-    return _shape(cls, names, defaults, [], True)
+    return _shape(cls, names, defaults, [], True, not cls.__dictoffset__)
 
 
 cdef _Shape _slots_shape(cls):
@@ -192,15 +222,19 @@ cdef _Shape _slots_shape(cls):
         _missing if field.default is dataclasses.MISSING else field.default
         for field in fields
     ]
-    return _shape(cls, names, defaults, offsets, False)
+    is_fixed = cls.__dataclass_params__.frozen and not cls.__dictoffset__
+    return _shape(cls, names, defaults, offsets, False, is_fixed)
 
 
-cdef _Shape _shape(cls, tuple names, list defaults, list offsets, bint is_tuple):
+cdef _Shape _shape(
+    cls, tuple names, list defaults, list offsets, bint is_tuple, bint is_fixed
+):
     cdef _Shape shape = _Shape()
     if len(names) > FIELDS_LIMIT:
         raise _unfit(cls, f"{len(names)} fields exceed FIELDS_MAX={FIELDS_MAX}")
     shape._count = len(names)
     shape._is_tuple = is_tuple
+    shape._is_fixed = is_fixed
     shape._names = names
     shape._defaults = tuple(defaults)
     for i, offset in enumerate(offsets):

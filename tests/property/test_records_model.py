@@ -126,6 +126,31 @@ def test_the_collector_finds_a_cycle_through_a_field() -> None:
         assert gone() is None
 
 
+def test_what_can_be_in_no_cycle_is_not_looked_at() -> None:
+    plain = (1, "a", Row(b"x", None), (1, 2))
+    for cls in (Frozen, Row):
+        assert not gc.is_tracked(cls(plain, cls("a", 2.0)))
+    # Filled later, or by what is: an open one, a list, a dict that is still empty.
+    values: tuple[object, ...] = ([], {}, Open(1), ([],), ({},), (Row([], 1),), gc)
+    for value in values:
+        for cls in (Frozen, Row):
+            assert gc.is_tracked(cls(1, value)), value
+    assert gc.is_tracked(Open(1))
+
+
+def test_the_collector_finds_a_cycle_through_a_tuple_of_a_field() -> None:
+    class Value:
+        holder: object
+
+    for cls in (Frozen, Row):
+        value = Value()
+        value.holder = cls(1, (cls(2, (value, 3)),))
+        gone = weakref.ref(value)
+        del value
+        gc.collect()
+        assert gone() is None
+
+
 def test_copies_and_pickles_are_equal() -> None:
     for made in (Frozen(1, [2]), Open(1), Row(1, 2), Empty()):
         assert copy.copy(made) == copy.deepcopy(made) == made
