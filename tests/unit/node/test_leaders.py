@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import barrel_p2p
 from barrel_p2p import (
     AlreadyCandidate,
     AlreadyRegistered,
+    BarrelError,
     Conflict,
     Elected,
     InvalidValue,
@@ -97,6 +99,30 @@ async def test_who_resigns_leads_no_more_and_is_sent_nothing(tmp_path: Path) -> 
         assert first.fence is not None
         assert second.fence is not None
         assert second.fence > first.fence
+
+
+async def test_a_singleton_is_used_as_the_documentation_has_it(tmp_path: Path) -> None:
+    """DOC-03: a worker that campaigns, is told, asks, and steps down."""
+    async with cluster(1, directory=tmp_path) as (a,):
+        told: list[object] = []
+
+        async def worker(me: Process) -> None:
+            role = await barrel_p2p.lead("report_roller")
+            told.append(role.leader)
+            told.append(barrel_p2p.is_leader("report_roller"))
+            told.append(barrel_p2p.fence("report_roller") == role.fence)
+            told.append(barrel_p2p.leader("report_roller") == (a.name, me.pid))
+            await barrel_p2p.resign("report_roller")
+            told.append(barrel_p2p.is_leader("report_roller"))
+            for gone in (barrel_p2p.leader, barrel_p2p.fence):
+                try:
+                    gone("report_roller")
+                except BarrelError as error:
+                    told.append(error.code)
+
+        a.spawn(worker)
+        await eventually(lambda: len(told) == 7)
+        assert told == [True, True, True, True, False, "no_leader", "not_leader"]
 
 
 async def test_two_nodes_agree_and_the_other_takes_over(tmp_path: Path) -> None:
