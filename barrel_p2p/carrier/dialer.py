@@ -1,9 +1,10 @@
 """Dials: one a peer, however many wait for it.
 
 A dial lives as long as somebody waits. It ends when a channel to the peer comes up,
-from this dial or because the peer's own was faster. Two nodes that dial each other at
-once both come here: whoever is told ``duplicate`` waits for the other's, and dials
-again only where that does not come.
+from this dial or because the peer's own was faster. Whoever names an address that the
+dial does not know has it tried at once. Two nodes that dial each other at once both
+come here: whoever is told ``duplicate`` waits for the other's, and dials again only
+where that does not come.
 
 Bounded by ``DIALS_MAX``, ``CONNECT_OPTIONS_MAX`` and ``ADDRESSES_MAX``.
 
@@ -97,6 +98,10 @@ class _TurnedAway(Exception):
     """Too many others wait for admission over there."""
 
 
+class _Redirected(Exception):
+    """Somebody has named another address, which is tried first."""
+
+
 class Dial:
     """One dial in progress.
 
@@ -120,6 +125,9 @@ class Dial:
         )
         self.future.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._gave_way = False
+        self._named = {_place(reference)}
+        self._untried: list[NodeReference] = []
+        self._is_redirected = False
 
     @property
     def is_connected(self) -> bool:
@@ -137,17 +145,51 @@ class Dial:
         if self.connection is not None:
             self.connection.abort()
 
+    def also(self, reference: NodeReference) -> None:
+        """Try where ``reference`` says, if it says so and nobody said it before.
+
+        At once, unless the present attempt has reached somebody already.
+        """
+        place = _place(reference)
+        if (
+            place is None
+            or place in self._named
+            or len(self._named) >= ADDRESSES_MAX
+            or self.options.remote is not None
+        ):
+            return
+        self._named.add(place)
+        self._untried.append(reference)
+        if not self.is_connected and not self._gave_way:
+            self._is_redirected = True
+            if self.connection is not None:
+                self.connection.abort()
+
+    def redirect(self) -> bool:
+        """Try the place that was named last from now on; whether there is one."""
+        if not self._untried:
+            return False
+        reference = self._untried.pop()
+        if self._is_redirected:
+            self._untried.insert(0, self.reference)
+        self.reference = reference
+        return True
+
     def raise_if_not_over(self) -> None:
-        """After a failure: raise if the dial goes on nevertheless, later."""
+        """After a failure: raise if the dial goes on nevertheless, now or later."""
         if self._gave_way:
             raise _Deferred
+        if self._is_redirected:
+            raise _Redirected
         closed = None if self.connection is None else self.connection.how_closed
         if closed == Closed(ClosedBy.APPLICATION, CODE_BUSY):
             raise _TurnedAway
 
     def begin(self) -> None:
         """Another attempt."""
-        self._gave_way = False
+        if self._is_redirected:
+            self.redirect()
+        self._gave_way = self._is_redirected = False
         self.connection = None
         self.step = "resolve"
         self.report.begin()
@@ -228,7 +270,11 @@ class Dialer:
                 the dial hangs on it.
             NotStarted: The channels are being closed.
         """
-        dial = self._dials.get(reference.name) or self._start(reference)
+        dial = self._dials.get(reference.name)
+        if dial is None:
+            dial = self._start(reference)
+        else:
+            dial.also(reference)
         dial.waiters += 1
         patience = asyncio.timeout(timeout)
         try:
@@ -315,6 +361,11 @@ class Dialer:
                     [dial.future], timeout=_nth(_BUSY_WAIT_S, turned_away)
                 )
                 turned_away += 1
+            except _Redirected:
+                continue
+            except BarrelError:
+                if not dial.redirect():
+                    raise
 
     async def _attempt(self, dial: Dial) -> None:
         """Dial once; returns when the channel is up, and everyone was told."""
@@ -371,8 +422,7 @@ class Dialer:
 
     async def _reach(self, dial: Dial, host: str, port: int) -> None:
         numeric = await self._endpoint.numeric_address(host, port)
-        if dial.gave_way:
-            raise _Deferred
+        dial.raise_if_not_over()
         dial.connection = self._dial(dial.options.local, numeric, port)
         dial.connection.peer = dial.reference.name
         await dial.connection.wait_connected()
@@ -427,6 +477,13 @@ class Dialer:
             dial.step = step
             dial.passed("", then=then)
         return channel
+
+
+def _place(reference: NodeReference) -> tuple[str, int] | None:
+    """Where ``reference`` says that the node is; None if that is to be looked up."""
+    if reference.host is None or reference.port is None:
+        return None
+    return reference.host, reference.port
 
 
 def _nth(waits_s: tuple[float, ...], count: int) -> float:

@@ -200,6 +200,35 @@ async def test_each_address_is_tried_until_one_answers() -> None:
             assert (await within(a.channels.connect("b@h"))).is_up
 
 
+async def test_who_names_another_address_does_not_wait_for_the_one_before() -> None:
+    """A node that came back elsewhere is joined where it is, not where it was."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind((HOST, 0))
+        port = deaf.getsockname()[1]
+        async with pair_of_nodes() as (a, b):
+            first = asyncio.ensure_future(
+                a.channels.connect(f"b@h={HOST}:{port}", timeout=None)
+            )
+            await eventually(lambda: bool(a.endpoint.connections))
+            channel = await within(a.channels.connect(b.ref))
+            assert await within(first) is channel
+            assert len(b.endpoint.connections) == 1
+
+
+async def test_where_nobody_listens_is_not_the_end_for_who_named_another() -> None:
+    """Two contacts of one name: the one that answers, whichever was named first."""
+    async with pair_of_nodes() as (a, b):
+        with closed_ports(1) as [(host, port)]:
+            gone = f"b@h={host}:{port}"
+            for refs in ((gone, b.ref), (b.ref, gone)):
+                channels = await within(
+                    asyncio.gather(*(a.channels.connect(ref) for ref in refs))
+                )
+                assert channels[0] is channels[1]
+                a.channels.disconnect("b@h")
+                await eventually(lambda: not b.channels.nodes())
+
+
 async def test_a_dial_can_leave_from_a_socket_of_its_own_that_ends_with_it() -> None:
     """QUI-33: what a relay needs."""
     async with pair_of_nodes() as (a, b):
