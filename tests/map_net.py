@@ -130,6 +130,15 @@ class MapNet:
         self.nodes[name] = node
         return node
 
+    def gossip(self, writer: MapNode) -> None:
+        """Tell all others what ``writer`` has told since the last time."""
+        told, writer.written = writer.written, []
+        for delta in told:
+            for piece in encode_delta(delta):
+                for node in self.nodes.values():
+                    if node is not writer:
+                        node.owner.replica_merge_delta(NAME, decode_delta(piece).delta)
+
     def acquaint(self, *nodes: MapNode) -> None:
         """Each of them knows the others for members."""
         for node in nodes:

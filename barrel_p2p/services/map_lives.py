@@ -93,6 +93,14 @@ class Lives:
         """Whether this node is the only member that it knows."""
         return len(self._up) == 1
 
+    def give_up(self, node: str, creation: int, now_ms: int) -> None:
+        """Hold a life for over that nobody knows, unless it turns up.
+
+        Else two nodes could keep what it wrote for ever, each teaching the other.
+        """
+        if not self.is_known(node):
+            self._bury(node, creation, now_ms)
+
     def sweep(self, now_ms: int) -> None:
         """Forget who has been gone for ``REFUSE_MS``."""
         while self._gone:
@@ -102,7 +110,7 @@ class Lives:
             del self._gone[node]
 
     def _bury(self, node: str, creation: int, now_ms: int) -> None:
-        self._gone.pop(node, None)
+        creation = max(creation, self._gone.pop(node, (0, 0))[0])
         if len(self._gone) >= GONE_MAX:
             del self._gone[next(iter(self._gone))]
         self._gone[node] = (creation, now_ms + REFUSE_MS)

@@ -280,7 +280,7 @@ class MapOwner:
     def replica_collect(self, name: str, cutoff_wall_ms: int) -> None:
         """Tell no more of the keys that were removed before ``cutoff_wall_ms``."""
         now_ms = self._clock.now_ms()
-        due, forgotten = self.removed.put_aside(cutoff_wall_ms, now_ms)
+        due, forgotten = self.removed.put_aside(cutoff_wall_ms)
         for entry in due:
             self.entries.forget(entry.key)
         self._forget_rows(forgotten)
@@ -320,9 +320,7 @@ class MapOwner:
                 " what was forgotten here, and may have been removed",
             )
         if again:
-            for change in self.entries.merge(again):
-                self._project(change.key_bytes, change.before, change.after)
-            self.removed.told_again(again, self._clock.now_ms())
+            self._publish(again)
         if self._presence is not None:
             admitted = self._presence.without_the_over(admitted)
         return admitted
@@ -422,7 +420,7 @@ class MapOwner:
         self.removed.note(name, after)
         presence = self._presence
         if presence is not None:
-            presence.note(name, before, after, self._clock.now_ms())
+            presence.note(name, before, after)
         if after.is_tombstone:
             self._hide(after.key)
         elif presence is None:
@@ -434,7 +432,7 @@ class MapOwner:
 
     def _drop(self, name: bytes, entry: Entry) -> None:
         assert self._presence is not None
-        self._presence.note(name, entry, None, self._clock.now_ms())
+        self._presence.note(name, entry, None)
         self.removed.drop(name)
         self.entries.forget(entry.key)
         self._forget_rows([name])

@@ -70,9 +70,7 @@ class Presence:
         self.refused += len(delta) - len(kept)
         return kept
 
-    def note(
-        self, name: bytes, before: Entry | None, after: Entry | None, now_ms: int
-    ) -> None:
+    def note(self, name: bytes, before: Entry | None, after: Entry | None) -> None:
         """Keep in mind whose the entry under ``name`` is now; None if there is none."""
         if before is not None and not before.is_tombstone:
             of_node = self._held.get(before.node)
@@ -84,19 +82,21 @@ class Presence:
         if after is None or after.is_tombstone:
             return
         self._held.setdefault(after.node, {})[name] = after
-        if not self._lives.is_known(after.node):
-            self._since.setdefault(after.node, now_ms)
 
     def of(self, node: str) -> list[tuple[bytes, Entry]]:
         """What ``node`` has written last, with the bytes of the keys."""
         return list(self._held.get(node, {}).items())
 
     def unclaimed(self, now_ms: int) -> list[tuple[bytes, Entry]]:
-        """What was held for too long of nodes that nobody knows."""
+        """What was held for too long of nodes that nobody knows. To be asked often."""
         found: list[tuple[bytes, Entry]] = []
-        for node, since_ms in list(self._since.items()):
+        for node in list(self._held):
             if self._lives.is_known(node):
-                del self._since[node]
-            elif since_ms + UNKNOWN_MS <= now_ms:
-                found.extend(self.of(node))
+                self._since.pop(node, None)
+            elif self._since.setdefault(node, now_ms) + UNKNOWN_MS <= now_ms:
+                held = self.of(node)
+                for _, entry in held:
+                    wrapped: Any = entry.value
+                    self._lives.give_up(node, wrapped[0], now_ms)
+                found.extend(held)
         return found

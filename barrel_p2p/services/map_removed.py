@@ -2,9 +2,9 @@
 
 A removed key is told, as a tombstone that travels, until it is older than the horizon
 and all neighbours have compared since. Then it is put aside: it travels no more, and is
-remembered here. A node that was away for longer comes back with the value; what is
-remembered is told again then, as it was, and beats it. So such a node learns, and
-nothing comes back.
+remembered here. A node that was away for longer comes back with the value; it is not
+taken, and what is remembered is gossiped once more, as it was, which beats it. So such
+a node learns, and nothing comes back.
 
 Bounded by ``ASIDE_MAX``. Of what had to be forgotten for that, only the time is known,
 and values that are older under unknown keys are refused: they may have been removed.
@@ -17,13 +17,10 @@ from typing import Final, final
 
 from barrel_p2p.core.ormap import Delta, Entry
 
-__all__ = ["ASIDE_MAX", "REVIVED_MS", "Removed"]
+__all__ = ["ASIDE_MAX", "Removed"]
 
 ASIDE_MAX: Final = 32_768
 """Removed keys of one map that are remembered beyond the horizon."""
-
-REVIVED_MS: Final = 600_000
-"""How long one of them is told again, once somebody came with its value."""
 
 
 @final
@@ -43,33 +40,26 @@ class Removed:
         self.revived = 0
         self.refused = 0
         self._told: dict[bytes, Entry] = {}  # about in the order of their stamps
-        self._until: dict[bytes, int] = {}  # told again until then
 
     def note(self, name: bytes, after: Entry) -> None:
         """The map holds ``after`` under that key now."""
         self._told.pop(name, None)
         self.aside.pop(name, None)
-        self._until.pop(name, None)
         if after.is_tombstone:
             self._told[name] = after
 
     def drop(self, name: bytes) -> None:
         """The map holds nothing under that key now."""
         self._told.pop(name, None)
-        self._until.pop(name, None)
 
-    def put_aside(
-        self, cutoff_wall_ms: int, now_ms: int
-    ) -> tuple[list[Entry], list[bytes]]:
+    def put_aside(self, cutoff_wall_ms: int) -> tuple[list[Entry], list[bytes]]:
         """Put aside what was removed before ``cutoff_wall_ms``.
 
         Returns:
             What the map is to hold no longer, and the names of what is forgotten.
         """
         due: list[Entry] = []
-        for name, entry in list(self._until_young(cutoff_wall_ms)):
-            if self._until.get(name, now_ms) > now_ms:
-                continue
+        for name, entry in self._until_young(cutoff_wall_ms):
             self.drop(name)
             self.aside[name] = entry
             due.append(entry)
@@ -91,8 +81,8 @@ class Removed:
             knows: Whether the map holds anything under a key.
 
         Returns:
-            What may be merged; and what of ours is to be merged first, and so told
-            again, because somebody still has the value from before.
+            What may be merged; and what of ours is to be gossiped again, because
+            somebody still has the value from before.
         """
         if not self.aside and not self.forgotten_ms:
             return delta, {}
@@ -112,13 +102,8 @@ class Removed:
                 self.refused += 1
             else:
                 good[name] = entry
+        self.revived += len(again)
         return good, again
-
-    def told_again(self, delta: Delta, now_ms: int) -> None:
-        """What ``admit`` said was merged: it stays for ``REVIVED_MS``."""
-        self.revived += len(delta)
-        for name in delta:
-            self._until[name] = now_ms + REVIVED_MS
 
     def _until_young(self, cutoff_wall_ms: int) -> list[tuple[bytes, Entry]]:
         found = []
