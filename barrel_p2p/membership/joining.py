@@ -33,7 +33,6 @@ from barrel_p2p.membership.messages import (
     Verdict,
 )
 from barrel_p2p.membership.views import ExpiringNames
-from barrel_p2p.membership.walks import may_walk
 
 __all__ = ["CONTACTS_LEARNT_MAX", "Joining"]
 
@@ -215,7 +214,8 @@ class Joining:
         """Ask the newcomer for a link, remember it, or pass the word on."""
         links, newcomer = self._links, message.newcomer
         name = newcomer.name
-        if not may_walk(links, peer) or name == links.me.name or name in links.blocked:
+        is_welcome = links.walks.may_walk(peer, links.now)
+        if not is_welcome or name == links.me.name or name in links.blocked:
             links.ignore()
             return
         links.gone.discard(name)

@@ -34,11 +34,11 @@ from barrel_p2p.membership.messages import (
 from barrel_p2p.membership.passive import PassiveView
 from barrel_p2p.membership.settings import Settings
 from barrel_p2p.membership.views import Churn, ExpiringNames, RememberedPeers
+from barrel_p2p.membership.walks import ActivePeer, Walks
 
 __all__ = [
     "LEFT_QUIET_MS",
     "PENDING_MAX",
-    "ActivePeer",
     "Counters",
     "Links",
     "Pending",
@@ -86,22 +86,6 @@ class Pending:
     soft: bool = False
     evict: bool = False
     asked: bool = False
-
-
-@quickly_made
-@dataclass(slots=True)
-class ActivePeer:
-    """A peer, and how much it was allowed to ask of us lately.
-
-    Args:
-        address: Where it says it is.
-        window_ms: Since when its walks are counted.
-        walks: How many it sent since then.
-    """
-
-    address: Address
-    window_ms: int
-    walks: int = 0
 
 
 @dataclass(slots=True)
@@ -158,7 +142,8 @@ class Links:
         self.lost = 0  # peers lost to failures
         self.refusals = 0  # in a row
         self.refused_ms = 0  # when the last one came
-        self._last_id = rng.below(REQUEST_ID_MAX)
+        first_id = rng.below(REQUEST_ID_MAX)
+        self.walks = Walks(me.name, self.active, rng, settings.arwl, first_id)
         self._pending_names: dict[int, str] = {}
 
     # The active view.
@@ -300,7 +285,7 @@ class Links:
             return False
         self.drop_pending(name)
         entry = Pending(
-            self.next_id(), purpose, address, self.now, high=high, soft=soft
+            self.walks.next_id(), purpose, address, self.now, high=high, soft=soft
         )
         entry.evict = evict
         self.pending[name] = entry
@@ -352,11 +337,6 @@ class Links:
             self.false.add(name, self.now + self.settings.passive_max_age_ms)
         if entry.purpose is Purpose.JOIN and not entry.soft:
             self.out.append(Publish(JoinFailed(name, reason)))
-
-    def next_id(self) -> int:
-        """A number that this node has not used for long."""
-        self._last_id = (self._last_id + 1) & REQUEST_ID_MAX
-        return self._last_id
 
     def send(self, to: str, message: Message) -> None:
         """Order ``message`` to be sent."""

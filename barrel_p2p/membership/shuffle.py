@@ -17,27 +17,15 @@ from barrel_p2p.membership.links import Links
 from barrel_p2p.membership.messages import PEERS_MAX, Shuffle, ShuffleReply
 from barrel_p2p.membership.promotion import Promotion
 from barrel_p2p.membership.views import shuffle_period_ms
-from barrel_p2p.membership.walks import may_walk
+from barrel_p2p.membership.walks import IGNORED, PASSED
 
-__all__ = ["RELAYS_MAX", "SWAP_ONE_IN", "Shuffling"]
-
-RELAYS_MAX: Final = 256
-"""Walks whose way back is remembered."""
+__all__ = ["SWAP_ONE_IN", "Shuffling"]
 
 SWAP_ONE_IN: Final = 10
 """Rounds, on average, between two swaps of a peer although the active view is full."""
 
 _SWAP_ONE_IN_MAX: Final = 200
 _OWN_MAX: Final = 4
-
-
-@quickly_made
-class _Relay(NamedTuple):
-    """A walk that came by: whom it went to, and how to answer whom it came from."""
-
-    to: str
-    origin: str
-    request_id: int
 
 
 @quickly_made
@@ -54,7 +42,6 @@ class Shuffling:
     def __init__(self, links: Links, promotion: Promotion) -> None:
         self._links = links
         self._promotion = promotion
-        self._relays: dict[int, _Relay] = {}
         self._own: dict[int, _Own] = {}
         self._quiet = 0  # rounds since a peer was lost to a failure
         self._lost = 0
@@ -102,18 +89,11 @@ class Shuffling:
     def on_shuffle(self, peer: str, message: Shuffle) -> None:
         """Pass a walk on, or end it and answer."""
         links, origin = self._links, message.origin
-        if not may_walk(links, peer) or origin.name == links.me.name:
-            links.ignore()
+        came_to = links.walks.pass_on(peer, message, links.now, links.out)
+        if came_to == PASSED:
             return
-        ttl = min(message.ttl, links.settings.arwl)
-        others = links.others(peer, origin.name) if ttl > 0 else []
-        if others:
-            to = others[links.rng.below(len(others))]
-            request_id = links.next_id()
-            self._relays[request_id] = _Relay(to, peer, message.request_id)
-            if len(self._relays) > RELAYS_MAX:
-                del self._relays[next(iter(self._relays))]
-            links.send(to, Shuffle(request_id, ttl - 1, origin, message.peers))
+        if came_to == IGNORED:
+            links.ignore()
             return
         count = min(len(message.peers) + 1, links.settings.shuffle_length, PEERS_MAX)
         known = links.passive.sample(count - 1, without=origin.name)
@@ -126,17 +106,14 @@ class Shuffling:
     def on_reply(self, peer: str, message: ShuffleReply) -> None:
         """Take an answer, or hand it back to where the walk came from."""
         links = self._links
-        own = self._own.get(message.request_id)
-        if own is not None and own.to == peer:
-            del self._own[message.request_id]
-            links.hear_of(*message.peers, first_out=own.sent)
+        if links.walks.hand_back(peer, message, links.out):
             return
-        relay = self._relays.get(message.request_id)
-        if relay is None or relay.to != peer:
+        own = self._own.get(message.request_id)
+        if own is None or own.to != peer:
             links.ignore()
             return
-        del self._relays[message.request_id]
-        links.send(relay.origin, ShuffleReply(relay.request_id, message.peers))
+        del self._own[message.request_id]
+        links.hear_of(*message.peers, first_out=own.sent)
 
     def _maybe_swap(self) -> None:
         links = self._links
@@ -153,7 +130,7 @@ class Shuffling:
         to = names[links.rng.below(len(names))]
         count = min(links.settings.shuffle_length, PEERS_MAX) - 1
         peers = links.sample(count, without=to) if count > 0 else ()
-        request_id = links.next_id()
+        request_id = links.walks.next_id()
         self._own[request_id] = _Own(to, [address.name for address in peers])
         if len(self._own) > _OWN_MAX:
             del self._own[next(iter(self._own))]

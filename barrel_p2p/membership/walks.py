@@ -1,30 +1,30 @@
-"""How many walks a peer may send this way.
+"""Walks that come by: how many a peer may send, where they go, and the way back.
 
-A walk makes up to ``arwl`` nodes work for one message, so only peers may send one, and
-each only so many.
+Compiled in ``_walks.pyx``; what it must do is stated by ``tests/models/walks.py``.
+Bounded by ``WALKS_MAX`` walks of a peer in ``WALKS_WINDOW_MS`` milliseconds, and by
+``RELAYS_MAX`` walks whose way back is remembered.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from barrel_p2p.membership._walks import (
+    ENDS,
+    IGNORED,
+    PASSED,
+    RELAYS_MAX,
+    WALKS_MAX,
+    WALKS_WINDOW_MS,
+    ActivePeer,
+    Walks,
+)
 
-from barrel_p2p.membership.links import Links
-
-__all__ = ["WALKS_MAX", "WALKS_WINDOW_MS", "may_walk"]
-
-WALKS_MAX: Final = 256
-"""Walks that one peer may send within ``WALKS_WINDOW_MS``."""
-
-WALKS_WINDOW_MS: Final = 1_000
-
-
-def may_walk(links: Links, peer: str) -> bool:
-    """Whether to follow a walk that came from ``peer``, which counts it."""
-    entry = links.active.get(peer)
-    if entry is None:
-        return False
-    if links.now - entry.window_ms >= WALKS_WINDOW_MS:
-        entry.window_ms = links.now
-        entry.walks = 0
-    entry.walks += 1
-    return entry.walks <= WALKS_MAX
+__all__ = [
+    "ENDS",
+    "IGNORED",
+    "PASSED",
+    "RELAYS_MAX",
+    "WALKS_MAX",
+    "WALKS_WINDOW_MS",
+    "ActivePeer",
+    "Walks",
+]
