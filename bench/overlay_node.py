@@ -17,7 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from barrel_p2p import Lagged, MemberDead, Node, NodeDown, Process, run
+from barrel_p2p import (
+    Elected,
+    Lagged,
+    MemberDead,
+    Node,
+    NodeDown,
+    NoLeader,
+    Process,
+    run,
+)
 
 __all__ = ["TOPIC", "main"]
 
@@ -38,6 +47,7 @@ class Measured:
         self.last_ns = 0
         self.seen_ns: dict[str, int] = {}
         self.gone_ns: dict[str, int] = {}
+        self.elected_ns: dict[str, tuple[int, int]] = {}
         self.lagged = 0
         self._tasks = [
             asyncio.create_task(self._hear()),
@@ -47,6 +57,7 @@ class Measured:
                 else []
             ),
             asyncio.create_task(self._watch_nodes()),
+            asyncio.create_task(self._watch_leaders()),
         ]
 
     async def _hear(self) -> None:
@@ -77,6 +88,13 @@ class Measured:
                     self.gone_ns[f"channel {event.node}"] = time.monotonic_ns()
                 elif isinstance(event, MemberDead):
                     self.gone_ns[f"member {event.node}"] = time.monotonic_ns()
+
+    async def _watch_leaders(self) -> None:
+        async with self.node.leader_events(maxsize=QUEUE_MAX) as told:
+            async for event in told:
+                if isinstance(event, Elected):
+                    now_ns = time.monotonic_ns()
+                    self.elected_ns[str(event.name)] = now_ns, event.fence
 
     # ---- commands
 
@@ -146,6 +164,25 @@ class Measured:
         """When something was seen to go, or 0."""
         return {"ns": self.gone_ns.get(name, 0)}
 
+    async def stand(self, what: str, priority: int) -> dict[str, Any]:
+        """Start a candidate."""
+        pid = self.node.spawn(_candidate)
+        role = await self.node.lead(what, pid=pid, priority=priority)
+        return {"leads": role.leader}
+
+    async def leads(self, what: str) -> dict[str, Any]:
+        """Who leads, as far as is known, and the greatest fence."""
+        try:
+            node = self.node.leader(what)[0]
+        except NoLeader:
+            node = ""
+        return {"node": node, "fence": self.node.high_water(what) or 0}
+
+    async def elected(self, what: str) -> dict[str, Any]:
+        """When this node's candidate was elected last, and with which fence."""
+        ns, fence = self.elected_ns.get(what, (0, 0))
+        return {"ns": ns, "fence": fence}
+
     async def lookup(self, name: str) -> dict[str, Any]:
         """How many instances of a service there are."""
         return {"count": len(self.node.lookup(name))}
@@ -191,6 +228,11 @@ def _rss_bytes() -> int:
 
 async def _idle(process: Process) -> None:
     await process.receive()
+
+
+async def _candidate(process: Process) -> None:
+    async for _ in process:
+        pass
 
 
 async def _serve(name: str, directory: str, settings: dict[str, Any]) -> None:

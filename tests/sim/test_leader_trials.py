@@ -78,7 +78,7 @@ def test_one_leads_again_after_any_faults(seed: int) -> None:
 
 def test_every_goal_of_leaders_is_reached_by_its_first_seeds() -> None:
     """C1, C2, C3, C4; ``make state-faults`` runs more of them."""
-    for goal in goals_leaders(2):
+    for goal in goals_leaders(1):
         verdict = goal.judge([job.call(**job.arguments) for job in goal.jobs])
         assert verdict.passed, (goal.name, verdict)
         assert verdict.figure == 0
