@@ -40,6 +40,11 @@ COMMANDS: Final = {
     "whereis": Command("barrel_p2p.cli.cluster:whereis", "Find a service."),
     "leader": Command("barrel_p2p.cli.leaders:leader", "List who leads what."),
     "place": Command("barrel_p2p.cli.shards:place", "Say whose a key is."),
+    "remind": Command("barrel_p2p.cli.reminders:remind", "Set a reminder."),
+    "reminders": Command("barrel_p2p.cli.reminders:reminders", "List reminders."),
+    "cancel-reminder": Command(
+        "barrel_p2p.cli.reminders:cancel_reminder", "Cancel a reminder."
+    ),
     "owners": Command("barrel_p2p.cli.shards:owners", "List a key's nodes."),
     "map": Command("barrel_p2p.cli.maps:app", "Read and write replicated maps."),
     "events": Command("barrel_p2p.cli.cluster:events", "Print what happens."),

@@ -14,8 +14,10 @@ from barrel_p2p.node.cluster_operations import perform_on_cluster, watch
 from barrel_p2p.node.key_operations import perform_on_keys
 from barrel_p2p.node.map_operations import perform_on_maps, watch_map
 from barrel_p2p.node.plain import plain
+from barrel_p2p.node.reminder_operations import perform_on_reminders
 from barrel_p2p.node.requests import (
     CallProcess,
+    CancelReminder,
     Connect,
     Elections,
     ExplainConfig,
@@ -26,6 +28,7 @@ from barrel_p2p.node.requests import (
     Leave,
     ListKeys,
     ListMaps,
+    ListReminders,
     Members,
     Nodes,
     Owners,
@@ -36,6 +39,7 @@ from barrel_p2p.node.requests import (
     RevokeKey,
     SendMessage,
     Services,
+    SetReminder,
     SetTrustMode,
     Stop,
     TrustKey,
@@ -85,6 +89,8 @@ class Operations:
                 return watch_map(self._node, request)
             case Services() | WhereisService() | Elections():
                 return await perform_on_cluster(self._node, request)
+            case SetReminder() | ListReminders() | CancelReminder():
+                return await perform_on_reminders(self._node, request)
             case ListKeys() | TrustKey() | UntrustKey() | RevokeKey() | SetTrustMode():
                 return await self._on_keys(request)
             case _:

@@ -16,8 +16,10 @@ __all__ = [
     "EVENT_KINDS",
     "LOOKS",
     "OWNERS_MAX",
+    "REMINDERS_SHOWN_MAX",
     "TIMEOUT_MS_MAX",
     "CallProcess",
+    "CancelReminder",
     "ClusterAction",
     "Connect",
     "DrainMs",
@@ -31,17 +33,20 @@ __all__ = [
     "Leave",
     "ListKeys",
     "ListMaps",
+    "ListReminders",
     "MapAction",
     "Members",
     "Nodes",
     "Owners",
     "Place",
     "PutInMap",
+    "ReminderAction",
     "RemoveFromMap",
     "Request",
     "RevokeKey",
     "SendMessage",
     "Services",
+    "SetReminder",
     "SetTrustMode",
     "Stop",
     "TimeoutMs",
@@ -56,6 +61,7 @@ __all__ = [
 
 TIMEOUT_MS_MAX = 3_600_000
 OWNERS_MAX = 1_000
+REMINDERS_SHOWN_MAX = 1_000
 
 type TimeoutMs = Annotated[int, msgspec.Meta(ge=1, le=TIMEOUT_MS_MAX)]
 type WaitMs = Annotated[int, msgspec.Meta(ge=0, le=TIMEOUT_MS_MAX)]
@@ -204,6 +210,29 @@ class WatchMap(_Asked, frozen=True, tag="map.watch"):
     snapshot: bool = False
 
 
+class SetReminder(_Asked, frozen=True, tag="reminders.set"):
+    """Set a reminder at ``at_ms``, or in ``after_ms``; see ``Node.remind``."""
+
+    key: object
+    at_ms: int | None = None
+    after_ms: int = 0
+    payload: object = None
+    every_ms: int | None = None
+    missed: Literal["fire", "skip", "coalesce"] = "coalesce"
+
+
+class ListReminders(_Asked, frozen=True, tag="reminders.list"):
+    """The next ``count`` reminders of the cluster, and how many there are."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=REMINDERS_SHOWN_MAX)] = 100
+
+
+class CancelReminder(_Asked, frozen=True, tag="reminders.cancel"):
+    """Take the reminder of ``key`` back."""
+
+    key: object
+
+
 class WatchEvents(_Asked, frozen=True, tag="events"):
     """What happens from now on: an answer, then an event a line until the end."""
 
@@ -258,6 +287,7 @@ class Stop(_Asked, frozen=True, tag="stop"):
 
 
 type KeyAction = ListKeys | TrustKey | UntrustKey | RevokeKey | SetTrustMode
+type ReminderAction = SetReminder | ListReminders | CancelReminder
 type ClusterAction = (
     Join
     | Leave
@@ -277,6 +307,7 @@ type Request = (
     | CallProcess
     | SendMessage
     | ClusterAction
+    | ReminderAction
     | MapAction
     | WatchMap
     | WatchEvents
@@ -324,6 +355,9 @@ _DECODER: msgspec.json.Decoder[Request] = msgspec.json.Decoder(
     | RemoveFromMap
     | ListMaps
     | WatchMap
+    | SetReminder
+    | ListReminders
+    | CancelReminder
     | WatchEvents
     | ListKeys
     | TrustKey
