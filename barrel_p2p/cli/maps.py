@@ -127,7 +127,7 @@ def list_maps(
     """
     answer = _ask(ListMaps(name), local)
     if name is None:
-        rows = [("map", "keys", "persists"), *map(_map_row, answer["maps"])]
+        rows = [("map", "keys", "disk"), *map(_map_row, answer["maps"])]
         say(answer, columns(rows), as_json=json)
     else:
         pairs = [(_text(e["key"]), _text(e["value"])) for e in answer["entries"]]
@@ -189,7 +189,7 @@ def _text(value: object) -> str:
 
 
 def _map_row(each: dict[str, Any]) -> tuple[object, ...]:
-    return each["map"], each["keys"], "yes" if each["persist"] else "no"
+    return each["map"], each["keys"], each["disk"]
 
 
 def _event_lines(event: dict[str, Any]) -> Iterable[str]:

@@ -91,6 +91,7 @@ from barrel_p2p.services.fence_guard import FenceGuard
 from barrel_p2p.services.leader_events import Candidate, Elected, Revoked, Role
 from barrel_p2p.services.leadership import Term
 from barrel_p2p.services.map_events import MapPut, MapRemove
+from barrel_p2p.services.map_stats import MapStats
 from barrel_p2p.services.reminder_events import Reminder, ReminderEntry
 from barrel_p2p.services.replicated_map import ReplicatedMap
 from barrel_p2p.services.service_events import (
@@ -122,6 +123,7 @@ __all__ = [
     "Left",
     "MapPut",
     "MapRemove",
+    "MapStats",
     "MemberDead",
     "MemberGone",
     "MemberSuspected",

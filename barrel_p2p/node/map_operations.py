@@ -88,6 +88,7 @@ def _map(node: Node, name: str) -> dict[str, object]:
         "map": name,
         "keys": len(found),
         "persist": options.persist,
+        "disk": found.stats().disk,
         "prune_on_peer_down": options.prune_on_peer_down,
     }
 

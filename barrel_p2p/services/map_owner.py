@@ -29,6 +29,7 @@ from barrel_p2p.services.map_lives import Fate, Lives
 from barrel_p2p.services.map_options import MapOptions
 from barrel_p2p.services.map_presence import Presence
 from barrel_p2p.services.map_removed import Removed
+from barrel_p2p.services.map_stats import MapStats
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.storage.rows import check_restart_safe
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
@@ -137,6 +138,22 @@ class MapOwner:
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.stop()
+
+    def stats(self) -> MapStats:
+        """What it holds, and what it has refused."""
+        log = self._log
+        return MapStats(
+            keys=len(self.shown),
+            removed=self.entries.tombstones,
+            remembered=len(self.removed.aside),
+            told_again=self.removed.revived,
+            refused=self.refused,
+            refused_old=self.removed.refused,
+            refused_over=0 if self._presence is None else self._presence.refused,
+            overflowed=self.store.overflowed,
+            disk="none" if log is None else log.state,
+            fault=None if log is None else log.fault,
+        )
 
     async def flush(self) -> None:
         """Wait until gossip has taken everything that was written so far."""

@@ -21,6 +21,7 @@ from barrel_p2p.runtime.switch import Switch
 from barrel_p2p.services.map_events import MapEvent, MapPut
 from barrel_p2p.services.map_options import MapOptions
 from barrel_p2p.services.map_owner import MapOwner
+from barrel_p2p.services.map_stats import MapStats
 
 __all__ = ["ReplicatedMap", "no_such_map"]
 
@@ -81,6 +82,10 @@ class ReplicatedMap[K: Hashable, V]:
         """What it was opened with."""
         return self._owner.options
 
+    def stats(self) -> MapStats:
+        """What it holds, what it has refused, and how its disk is."""
+        return self._owner.stats()
+
     # ---- writing
 
     async def put(self, key: K, value: V) -> None:
@@ -97,7 +102,7 @@ class ReplicatedMap[K: Hashable, V]:
                 ``DELTA_BYTES_MAX``. Nothing has changed.
             StorageError: The map persists, and the disk did not take it. Nothing has
                 changed.
-            Busy: The map is full.
+            Busy: The map is full, or too much waits for the disk.
             NoSuchMap, NotStarted: The map was deleted, or the node stopped.
 
         Guarantee:

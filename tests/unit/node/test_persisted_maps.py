@@ -204,8 +204,11 @@ async def test_a_write_that_the_disk_refuses_changes_nothing(tmp_path: Path) -> 
                 await b.map_put("m", "of b", 3)
                 assert await told.next(timeout=5) == MapPut("m", "of b", 3)
             assert dict(made.items()) == {"k": 1, "of b": 3}
+            assert made.stats().disk == "degraded"
+            assert made.stats().fault
             assert b.map_get("m", "k") == 1
         await made.reopen()
+        assert made.stats().disk == "open"
         await made.put("later", 4)
     async with node(tmp_path, "a@h", **KEPT) as a:
         assert dict(a.map_to_list("m")) | {"k": 1} == {"k": 1, "of b": 3, "later": 4}
