@@ -75,6 +75,7 @@ from barrel_p2p.services.leader_table import (
     Table,
     is_valid,
     packed,
+    term_of,
 )
 from barrel_p2p.services.registry_index import Slot, slot_of
 from barrel_p2p.wire.crdt_ingest import entry_bytes
@@ -324,7 +325,7 @@ class LeaderMachine:
 
     def _take(self, race: Race, own: Own, now_ms: int, *, notify: bool) -> None:
         try:
-            delta = self.entries.add((race.name,), (self._creation, own.pid))
+            delta = term_of(self.entries, race.name, (self._creation, own.pid))
             stamp = next(iter(delta.values())).stamp
             fence = stamp.pack(self.node)
         except (ClockDrift, InvalidValue):

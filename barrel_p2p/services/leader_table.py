@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
-from barrel_p2p.core.hlc import ISSUED_COUNTER_MAX, Timestamp
+from barrel_p2p.core.hlc import ISSUED_COUNTER_MAX, Timestamp, node_tag
+from barrel_p2p.core.ormap import Delta, OrMap
 from barrel_p2p.core.terms import Pid
 from barrel_p2p.errors import InvalidValue
 from barrel_p2p.services.leader_events import Candidate
@@ -22,11 +23,13 @@ from barrel_p2p.services.leader_inputs import (
 )
 from barrel_p2p.services.registry_index import Slot
 
-__all__ = ["Own", "Race", "Standing", "Table", "is_valid", "packed"]
+__all__ = ["Own", "Race", "Standing", "Table", "is_valid", "packed", "term_of"]
 
 _CREATION_MAX: Final = (1 << 32) - 1
 _TERM_FIELDS: Final = 2
 _CANDIDACY_FIELDS: Final = 3
+_TAG_MAX: Final = 255
+_TRIES: Final = 16
 
 
 @final
@@ -198,6 +201,26 @@ def is_valid(key: Any, value: Any) -> bool:
     if pid.node != key[1] or type(priority) is not int:
         return False
     return abs(priority) <= PRIORITY_MAX
+
+
+def term_of(entries: OrMap, name: object, value: object) -> Delta:
+    """Write a term, with a stamp whose counter ends in the node's tag.
+
+    Two terms of one stamp would be ordered by the map as their nodes' names are, and by
+    their fences as the tags are: then the later one could have the smaller fence.
+
+    Raises:
+        ClockDrift: As ``OrMap.add``.
+    """
+    clock, tag = entries.clock, node_tag(entries.node)
+    delta: Delta = {}
+    for _ in range(_TRIES):
+        while (clock.now().counter + 1) & _TAG_MAX != tag:
+            pass
+        delta = entries.add((name,), value)
+        if next(iter(delta.values())).stamp.counter & _TAG_MAX == tag:
+            break  # Else the wall clock has moved on just now.
+    return delta
 
 
 def packed(stamp: Timestamp, node: str) -> int:

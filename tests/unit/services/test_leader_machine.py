@@ -398,6 +398,22 @@ def test_a_term_of_any_stamp_leaves_room_for_a_greater_fence(me: LeaderBench) ->
     assert me.machine.high_water("old") == 0
 
 
+def test_terms_that_begin_in_one_millisecond_have_fences_in_the_map_s_order() -> None:
+    """Or the later one could have the smaller fence, and never write."""
+    for other in "bcdefghij":
+        a, b = LeaderBench("a@h"), LeaderBench(f"{other}@h")
+        connect(a, b)
+        a.stand()
+        b.stand(priority=1)
+        a.take_all(b)
+        b.take_all(a)
+        for bench in (a, b):
+            bench.wait(RETAKE_MS_MAX)
+        assert (a.fence, a.leader) == (None, b.node)
+        assert b.fence == max(*a.elected(), *b.elected())
+        assert b.fence == a.machine.high_water("n")
+
+
 def test_a_clock_too_wrong_for_a_fence_elects_nobody_until_it_is_right() -> None:
     me = LeaderBench()
     me.wall = 1_000_000_000_000  # 2001: no fence is so old.
