@@ -24,6 +24,7 @@ from barrel_p2p.core.terms import Atom, Pid, Ref
 from barrel_p2p.errors import BarrelError, Busy, InvalidValue
 from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
 from barrel_p2p.replica.store import ReplicatedStore, Source
+from barrel_p2p.services.map_alike import ALIKE_MAX, AlikeKeys
 from barrel_p2p.services.map_events import MapEvent, MapPut, MapRemove
 from barrel_p2p.services.map_lives import Fate, Lives
 from barrel_p2p.services.map_options import MapOptions
@@ -109,6 +110,7 @@ class MapOwner:
             self.entries,
             leaf=self._takes,
             on_change=self._merged,
+            entries_max=STORE_ENTRIES_MAX,
             clock=clock,
         )
         self._stamper = OrMap(node, hlc)
@@ -118,6 +120,7 @@ class MapOwner:
         self._presence: Presence | None = None
         if options.prune_on_peer_down:
             self._presence = Presence(creation, lives)
+        self._alike = AlikeKeys()
         self._unkept: dict[bytes, None] = {}  # what the disk did not take
         self._untold: Delta = {}  # written, and not yet given to gossip
         self.removed = Removed()
@@ -203,16 +206,24 @@ class MapOwner:
             value = self._presence.wrapped(value)
         if not fits:
             entry_bytes(key, value)  # Raises if it could not travel.
-        if (
-            len(self.entries) + self.entries.tombstones >= STORE_ENTRIES_MAX
-            and self.entries.entry(key) is None
-        ):
+        if key not in self.shown:
+            self._check_room(key)
+        return value
+
+    def _check_room(self, key: object) -> None:
+        held = len(self.entries) + self.entries.tombstones
+        if held >= STORE_ENTRIES_MAX and self.entries.entry(key) is None:
             raise Busy(
                 f"map {self.name!r} holds STORE_ENTRIES_MAX={STORE_ENTRIES_MAX} keys,"
                 " removed ones included",
                 hint="a map is for small state; keep large sets elsewhere",
             )
-        return value
+        if self._alike.is_full(key):
+            raise InvalidValue(
+                f"map {self.name!r} has ALIKE_MAX={ALIKE_MAX} keys with the hash of"
+                f" {key!r:.80}",
+                hint="use text for keys that are multiples of 2**61 - 1",
+            )
 
     def _validate(self, key: object, value: object) -> None:
         validator = self.options.validator
@@ -328,8 +339,16 @@ class MapOwner:
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
         if type(delta) is not dict or not all(type(e) is Entry for e in delta.values()):
             return delta  # No delta at all: the store says what is wrong with it.
+        admitted = self._alike.without_excess(delta, self.shown)
+        if len(admitted) < len(delta):
+            self.refused += len(delta) - len(admitted)
+            self._complaints.add(
+                f"map {self.name}",
+                f"refused {len(delta) - len(admitted)} keys: ALIKE_MAX={ALIKE_MAX}"
+                " with the same hash are there",
+            )
         before = self.removed.refused
-        admitted, again = self.removed.admit(delta, self._knows)
+        admitted, again = self.removed.admit(admitted, self._knows)
         if self.removed.refused > before:
             self._complaints.add(
                 f"map {self.name}",
@@ -458,13 +477,17 @@ class MapOwner:
     def _show(self, key: Any, value: Any) -> None:
         old = self.shown.get(key, _MISSING)
         self.shown[key] = value
+        if old is _MISSING:
+            self._alike.add(key)
         listener = self.listener
         if listener is not None and (old is _MISSING or not _same(old, value)):
             listener(MapPut(self.name, key, value))
 
     def _hide(self, key: Any) -> None:
-        was = self.shown.pop(key, _MISSING)
-        if self.listener is not None and was is not _MISSING:
+        if self.shown.pop(key, _MISSING) is _MISSING:
+            return
+        self._alike.remove(key)
+        if self.listener is not None:
             self.listener(MapRemove(self.name, key))
 
 

@@ -89,8 +89,9 @@ async def _course(world: World, mapping: Mapping) -> None:
         await world.start(machine.index)
     looking = world.loop.create_task(mapping.look())
     writing = world.loop.create_task(mapping.run(_FAULTY_S))
+    failing = world.loop.create_task(mapping.disks(_FAULTY_S))
     await faulty.run()
-    await writing
+    await asyncio.wait([writing, failing])
     await _rest(world, mapping)
     mapping.count()
     looking.cancel()

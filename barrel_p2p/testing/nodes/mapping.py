@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final, final
 
-from barrel_p2p.errors import BarrelError
+from barrel_p2p.errors import BarrelError, NoSuchMap, StorageError
 from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.services.map_events import MapEvent, MapPut, MapRemove
 from barrel_p2p.testing.nodes.stages import SimNode
@@ -31,6 +31,7 @@ MAPS: Final = ("own", "shared", "here")
 _KEYS: Final = 4
 _PAUSE_S: Final = 0.15
 _LOOK_S: Final = 0.2
+_DISK_S: Final = (0.1, 4.0)
 _EVENTS_MAX: Final = 1 << 16
 
 
@@ -39,13 +40,13 @@ _EVENTS_MAX: Final = 1 << 16
 class _History:
     """What one node has tried with one key of its own, in order; None removes it."""
 
-    tried: list[int | None] = field(default_factory=list)
-    since: int = 0  # the last one that was acknowledged, and all after it
+    tried: list[int | None] = field(default_factory=lambda: [None])
+    since: int = 0  # the last one that was acknowledged; first, that there is nothing
     busy: bool = False
 
     def may_be(self, value: object) -> bool:
         """Whether the key can hold ``value`` at rest."""
-        return value in (self.tried[self.since :] or [None])
+        return value in self.tried[self.since :]
 
 
 @final
@@ -89,6 +90,18 @@ class Mapping:
             running = self._world.running()
             if running:
                 self._act(self._random.choice(running))
+
+    async def disks(self, until_s: float) -> None:
+        """Let disks fail, or be full, for a while, one after the other."""
+        while self._world.loop.true_s() < until_s - _DISK_S[1]:
+            await asyncio.sleep(self._random.expovariate(1 / _DISK_S[1]))
+            machine = self._random.choice(self._world.machines)
+            machine.disk.fault = self._random.choice(("broken", "full"))
+            await asyncio.sleep(self._random.uniform(*_DISK_S))
+            machine.disk.fault = None
+            if machine.index in self._world.watches:
+                node = self._world.node(machine.index)
+                self._world.spawn(machine.index, _mend(node))
 
     def problems(self) -> list[str]:
         """What does not hold of a cluster at rest; empty when all does."""
@@ -236,6 +249,13 @@ class Mapping:
                     f" {wanted}"
                 )
         return found
+
+
+async def _mend(node: SimNode) -> None:
+    try:
+        await node.map("own").reopen()
+    except (NoSuchMap, StorageError):
+        return  # It is not open yet, or cannot be read.
 
 
 def _entries(owner: Any) -> list[Any]:
