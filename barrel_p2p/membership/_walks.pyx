@@ -10,7 +10,8 @@ from libc.string cimport memmove
 cimport cython
 
 from barrel_p2p.core.effects import Send
-from barrel_p2p.membership.messages import REQUEST_ID_MAX, Shuffle, ShuffleReply
+from barrel_p2p.membership.messages import REQUEST_ID_MAX as _REQUEST_ID_MAX
+from barrel_p2p.membership.messages import Shuffle, ShuffleReply
 
 cdef enum:
     RELAYS_LIMIT = 256
@@ -31,7 +32,7 @@ ENDS = WALK_ENDS
 cdef object _send = Send
 cdef object _shuffle = Shuffle
 cdef object _shuffle_reply = ShuffleReply
-cdef int64_t _id_max = REQUEST_ID_MAX
+cdef int64_t _id_max = _REQUEST_ID_MAX
 
 cdef struct Relay:
     int64_t request_id         # of what was sent on

@@ -122,6 +122,8 @@ class Links:
         self.me = me
         self.place: Place = (me.host, me.port)
         self.settings = settings
+        self._active_size = settings.active_size
+        self._shuffle_length = settings.shuffle_length
         self.rng = rng
         self.now = 0
         self.out: list[Effect] = []
@@ -151,7 +153,7 @@ class Links:
     @property
     def room(self) -> int:
         """How many peers are missing."""
-        return self.settings.active_size - len(self.active)
+        return self._active_size - len(self.active)
 
     def must_go(self, name: str) -> str | None:
         """Who has to go if ``name`` is to be a peer: anybody, or nobody."""
@@ -245,7 +247,7 @@ class Links:
         """
         found = self.passive.hear_all(
             addresses,
-            self.settings.shuffle_length,
+            self._shuffle_length,
             self.now,
             barred=self._barred,
             expiring=(self.gone.until, self.false.until),

@@ -31,6 +31,7 @@ from barrel_p2p.membership.links import Counters, Links
 from barrel_p2p.membership.promotion import Promotion
 from barrel_p2p.membership.settings import Settings
 from barrel_p2p.membership.shuffle import Shuffling
+from barrel_p2p.membership.walks import ENDS, IGNORED
 
 __all__ = ["HyParView", "Settings"]
 
@@ -122,14 +123,17 @@ class HyParView:
         Raises:
             TypeError: ``event`` is no input of this machine.
         """
-        handler = _HANDLERS.get(type(event))
-        if handler is None:
-            raise TypeError(f"{type(event).__name__} is no input of HyParView")
         links = self._links
         links.now = now_ms
         out: list[Effect] = []
         links.out = out
-        handler(self, event)
+        if type(event) is Received:
+            self._received(links, event.peer, event.message)
+        else:
+            handler = _HANDLERS.get(type(event))
+            if handler is None:
+                raise TypeError(f"{type(event).__name__} is no input of HyParView")
+            handler(self, event)
         if links.hungry:
             links.hungry = False
             self._promotion.fill()
@@ -139,14 +143,26 @@ class HyParView:
         self._joining.start(command)
         self._shuffling.start()
 
-    def _received(self, event: Received) -> None:
-        peer, message, links = event.peer, event.message, self._links
+    def _received(self, links: Links, peer: str, message: object) -> None:
         handler = _ON_MESSAGE.get(type(message))
         # Peers are up, and their table is small: most messages come from them.
         if handler is None or (peer not in links.active and peer not in links.up):
             links.ignore()
             return
         handler(self, peer, message)
+
+    def _walked(self, peer: str, message: messages.Shuffle) -> None:
+        links = self._links
+        came_to = links.walks.pass_on(peer, message, links.now, links.out)
+        if came_to == ENDS:
+            self._shuffling.end(peer, message)
+        elif came_to == IGNORED:
+            links.ignore()
+
+    def _answered(self, peer: str, message: messages.ShuffleReply) -> None:
+        links = self._links
+        if not links.walks.hand_back(peer, message, links.out):
+            self._shuffling.on_reply(peer, message)
 
     def _fired(self, event: TimerFired) -> None:
         key = event.key
@@ -162,7 +178,6 @@ class HyParView:
 
 # One table for all nodes: in a simulation of many it is at hand, theirs would not be.
 _HANDLERS: Final[dict[type, Callable[[HyParView, Any], None]]] = {
-    Received: HyParView._received,
     TimerFired: HyParView._fired,
     NodeUp: lambda machine, event: machine._promotion.on_up(event),
     NodeDown: lambda machine, event: machine._promotion.on_down(event),
@@ -182,6 +197,6 @@ _ON_MESSAGE: Final[dict[type, Callable[[HyParView, str, Any], None]]] = {
     messages.Neighbor: lambda m, peer, it: m._joining.on_neighbor(peer, it),
     messages.NeighborReply: lambda m, peer, it: m._joining.on_reply(peer, it),
     messages.Disconnect: lambda m, peer, it: m._joining.on_disconnect(peer, it),
-    messages.Shuffle: lambda m, peer, it: m._shuffling.on_shuffle(peer, it),
-    messages.ShuffleReply: lambda m, peer, it: m._shuffling.on_reply(peer, it),
+    messages.Shuffle: HyParView._walked,
+    messages.ShuffleReply: HyParView._answered,
 }

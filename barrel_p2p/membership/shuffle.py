@@ -17,7 +17,6 @@ from barrel_p2p.membership.links import Links
 from barrel_p2p.membership.messages import PEERS_MAX, Shuffle, ShuffleReply
 from barrel_p2p.membership.promotion import Promotion
 from barrel_p2p.membership.views import shuffle_period_ms
-from barrel_p2p.membership.walks import IGNORED, PASSED
 
 __all__ = ["SWAP_ONE_IN", "Shuffling"]
 
@@ -86,15 +85,9 @@ class Shuffling:
         delay = links.settings.passive_cleanup_period
         links.out.append(SetTimer("cleanup", delay))
 
-    def on_shuffle(self, peer: str, message: Shuffle) -> None:
-        """Pass a walk on, or end it and answer."""
+    def end(self, peer: str, message: Shuffle) -> None:
+        """A walk goes no further: answer it."""
         links, origin = self._links, message.origin
-        came_to = links.walks.pass_on(peer, message, links.now, links.out)
-        if came_to == PASSED:
-            return
-        if came_to == IGNORED:
-            links.ignore()
-            return
         count = min(len(message.peers) + 1, links.settings.shuffle_length, PEERS_MAX)
         known = links.passive.sample(count - 1, without=origin.name)
         answer = (links.me, *known)
@@ -104,10 +97,8 @@ class Shuffling:
         links.hear_of(origin, *message.peers, first_out=sent)
 
     def on_reply(self, peer: str, message: ShuffleReply) -> None:
-        """Take an answer, or hand it back to where the walk came from."""
+        """Take the answer to a shuffle of ours."""
         links = self._links
-        if links.walks.hand_back(peer, message, links.out):
-            return
         own = self._own.get(message.request_id)
         if own is None or own.to != peer:
             links.ignore()
