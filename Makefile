@@ -15,7 +15,7 @@ setup:  ## find Python >= 3.12, create .venv, install, build what changed
 	@test -n "$(BOOT)" || { echo 'setup: no python3 >= 3.8 on PATH to start from' >&2; exit 1; }
 	@$(BOOT) .ci/setup_env.py
 
-demo: setup  ## five nodes form a cluster, find a service, lose a node, heal
+demo: setup  ## five nodes form a cluster; kill some, then all; nothing is lost
 	@$(BIN)/python -m barrel_p2p demo
 
 sim: setup  ## clusters of 50 to 1,000 simulated nodes against their goals

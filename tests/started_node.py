@@ -108,7 +108,9 @@ class Shell:
         }
         (directory / "application.py").write_text(APPLICATION)
 
-    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, seconds_max: float = SECONDS_MAX, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
             [*PROGRAM, *words],
@@ -116,7 +118,7 @@ class Shell:
             env={**self.env, **env},
             capture_output=True,
             text=True,
-            timeout=SECONDS_MAX,
+            timeout=seconds_max,
         )
 
     def here(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,14 @@ from barrel_p2p.cli.output import printable
 from barrel_p2p.cli.refusals import Refused
 from barrel_p2p.cli.showcase_nodes import Failed, running
 from barrel_p2p.cli.showcase_show import Showcase, Told
+from barrel_p2p.cli.showcase_state import (
+    arm,
+    elect,
+    keep,
+    recover,
+    remind,
+    succeed,
+)
 from barrel_p2p.cli.showcase_steps import (
     ACTIVE_SIZE,
     NAMES,
@@ -56,6 +64,12 @@ _STEPS: Final[tuple[Callable[[Showcase], Awaitable[Told]], ...]] = (
     kill,
     heal,
     again,
+    elect,
+    arm,
+    succeed,
+    remind,
+    keep,
+    recover,
     stop,
 )
 """In order; their names are those of the functions."""

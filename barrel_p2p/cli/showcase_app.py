@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 from barrel_p2p.cli.tour_server import stop_with_stdin
 from barrel_p2p.core.peers import NodeUp
+from barrel_p2p.errors import NoLeader
 from barrel_p2p.runtime.event_stream import Lagged
 from barrel_p2p.runtime.server import GenServer
 from barrel_p2p.runtime.verbs import call
+from barrel_p2p.services.reminder_events import Reminder
 
 if TYPE_CHECKING:
     from barrel_p2p.node.node import Node
@@ -38,6 +41,16 @@ class Greeter(GenServer):
 
 class Guide(GenServer):
     """Does on its node what the demo asks for, and says how long it took."""
+
+    async def init(self) -> None:
+        """It was told of no reminder yet."""
+        self._reminded: list[dict[str, Any]] = []
+
+    async def handle_info(self, msg: Any) -> None:
+        """Note reminders; who leads is asked when it matters."""
+        if isinstance(msg, Reminder):
+            told = {"key": msg.key, "payload": msg.payload, "fence": msg.fence}
+            self._reminded.append(told | {"at_ms": time.time_ns() // 1_000_000})
 
     @call
     async def open(self, service: str) -> str:
@@ -88,6 +101,64 @@ class Guide(GenServer):
             "again_ms": _ms(again_s - answered_s),
             "opened_ms": None if opened_s is None else _ms(opened_s - called_s),
         }
+
+    # ---- state
+
+    @call
+    async def campaign(self, name: str) -> bool:
+        """Stand for the leadership of ``name``; whether this node leads at once."""
+        node: Node = self.node
+        return (await node.lead(name)).leader
+
+    @call
+    async def standing(self, name: str) -> dict[str, Any]:
+        """Who leads ``name``, as this node sees it, and its own fence if any."""
+        node: Node = self.node
+        try:
+            leader, _ = node.leader(name)
+        except NoLeader:
+            return {"leader": None, "fence": None}
+        fence = node.fence(name) if node.is_leader(name) else None
+        return {"leader": leader, "fence": fence}
+
+    @call
+    async def listen_to_reminders(self) -> None:
+        """Be told of what is due on this node."""
+        await self.node.subscribe_reminders()
+
+    @call
+    async def own_key(self, prefix: str) -> str:
+        """A key that is placed on this node."""
+        node: Node = self.node
+        return next(key for i in count() if node.is_owner(key := f"{prefix}-{i}"))
+
+    @call
+    async def remind(self, key: str, delay_ms: int, payload: str) -> int:
+        """Arm a reminder; when it is due, in milliseconds of the wall clock."""
+        at_ms = time.time_ns() // 1_000_000 + delay_ms
+        await self.node.remind(key, at_ms, payload)
+        return at_ms
+
+    @call
+    async def reminders_of(self, key: str) -> list[dict[str, Any]]:
+        """What this node was reminded of ``key``, and when."""
+        return [told for told in self._reminded if told["key"] == key]
+
+    @call
+    async def open_map(self, name: str) -> None:
+        """Take part in a map that is kept on disk."""
+        await self.node.new_map(name, persist=True)
+
+    @call
+    async def put(self, name: str, key: int, value: int) -> None:
+        """Write to the map; it is on disk when this returns."""
+        await self.node.map_put(name, key, value)
+
+    @call
+    async def total(self, name: str) -> tuple[int, int]:
+        """How many entries this node has, and their sum."""
+        entries = self.node.map_to_list(name)
+        return len(entries), sum(value for _, value in entries)
 
 
 async def setup(node: Node) -> None:

@@ -51,6 +51,7 @@ class ShownNode:
         name: ``n1`` and so on.
         directory: What it keeps.
         process: It.
+        spawn: Starts one like it.
 
     Attributes:
         banner: What ``barrel-p2p start`` has printed.
@@ -60,6 +61,7 @@ class ShownNode:
     name: str
     directory: Path
     process: Process
+    spawn: Callable[[], Awaitable[Process]]
     banner: dict[str, Any] = field(default_factory=dict)
     alive: bool = True
     _conversation: Conversation | None = None
@@ -149,6 +151,13 @@ class ShownNode:
         await self.process.wait()
         return at_s
 
+    async def revive(self) -> None:
+        """Start a process in the same directory again; then ``start``."""
+        await self.process.communicate()
+        self._conversation = None
+        self.process = await self.spawn()
+        self.alive = True
+
     async def stop(self, patience_s: float) -> int:
         """SIGTERM, unless it has ended; the exit code.
 
@@ -224,16 +233,19 @@ async def _spawned(directory: Path, name: str, cookie: str, config: Path) -> Sho
     words = [sys.executable, "-m", "barrel_p2p", "start", "--json", "--name", name]
     words += ["--bind", "127.0.0.1", "--port", "0", "--config", str(config)]
     words += ["--data-dir", str(directory), "--app", f"{Guide.__module__}:setup"]
-    with _log_of(directory).open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *words,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=log,
-            env=_environment(cookie),
-            limit=_BANNER_BYTES_MAX,
-        )
-    return ShownNode(name, directory, process)
+
+    async def spawn() -> Process:
+        with _log_of(directory).open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *words,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=log,
+                env=_environment(cookie),
+                limit=_BANNER_BYTES_MAX,
+            )
+
+    return ShownNode(name, directory, await spawn(), spawn)
 
 
 @asynccontextmanager
