@@ -2,8 +2,8 @@
 
 The tombstone of a firing carries the stamp of what it fired, which may be years old. So
 its age is counted from when this node heard of it. When it is older than the horizon,
-and all neighbours have compared since, it is put aside: it travels no more, and is told
-again only if somebody comes with what it ended.
+and all neighbours have compared since, it is put aside: it travels no more, is on no
+disk, and is told again only if somebody comes with what it ended.
 
 Bounded by ``ASIDE_MAX``. Of what was forgotten for that, only the latest stamp is
 known; a reminder that is unknown here, not stamped later, and due for longer than the
@@ -60,26 +60,24 @@ class Graves:
         if after.is_tombstone:
             self._told[name] = now_ms, after
 
-    def collect(self, now_ms: int) -> tuple[list[Entry], list[bytes]]:
+    def collect(self, now_ms: int) -> Delta:
         """Put aside what was told for long enough.
 
         Returns:
-            What the map need not hold any more, and the keys of what is forgotten.
+            What map and disk need not hold any more.
         """
-        due = []
+        due: Delta = {}
         for name, (since_ms, entry) in list(self._told.items()):
             if now_ms - since_ms <= self._horizon_ms:
                 break
             del self._told[name]
             self._aside[name] = entry
-            due.append(entry)
-        forgotten = []
+            due[name] = entry
         while len(self._aside) > ASIDE_MAX:
             name = next(iter(self._aside))
             entry = self._aside.pop(name)
             self.forgotten_ms = max(self.forgotten_ms, entry.wall_ms)
-            forgotten.append(name)
-        return due, forgotten
+        return due
 
     def admit(
         self, delta: Delta, wall_ms: int, knows: Callable[[object], bool]

@@ -75,6 +75,7 @@ class ReminderStore:
         self._store = ReplicatedStore(
             self.entries, leaf=self._takes, on_change=self._merged, clock=clock
         )
+        self._writing: dict[bytes, int] = {}  # what waits for the disk, how often
         self._unkept: dict[bytes, None] = {}  # what the disk did not take
         self._untold: Delta = {}  # durable, and not yet given to gossip
         self._handle: ReplicaHandle | None = None
@@ -150,11 +151,17 @@ class ReminderStore:
 
     def _commit(self, delta: Delta) -> asyncio.Future[None]:
         committed = self._log.append(delta)
+        for name in delta:
+            self._writing[name] = self._writing.get(name, 0) + 1
         # Before whoever waits for it runs on, it is seen.
         committed.add_done_callback(partial(self._committed, delta))
         return committed
 
     def _committed(self, delta: Delta, committed: asyncio.Future[None]) -> None:
+        for name in delta:
+            self._writing[name] -= 1
+            if not self._writing[name]:
+                del self._writing[name]
         if committed.cancelled() or committed.exception() is not None:
             return
         if self._project(self.entries.merge(delta)):
@@ -207,11 +214,13 @@ class ReminderStore:
 
     def replica_collect(self, name: str, cutoff_wall_ms: int) -> None:
         """Tell no more of what has fired long ago. All neighbours have compared."""
-        due, forgotten = self._graves.collect(self._clock.now_ms())
-        for entry in due:
+        due = self._graves.collect(self._clock.now_ms())
+        for entry in due.values():
             self.entries.forget(entry.key)
-        if forgotten:
-            self._forget_rows(forgotten)
+        # A row that is just being written anew must not go with the old one.
+        names = [name for name in due if name not in self._writing]
+        if names:
+            self._forget_rows(names)
         self._keep_again()
 
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
