@@ -1,9 +1,10 @@
-"""Services: who belongs to the cluster, and which processes can be found by name.
+"""Services: who belongs to the cluster, which processes can be found by name, and what
+all nodes share: maps, leaders, placement.
 
 In:   leases and suspicions of peers; channels and peers that come and go; one replica;
       requests and replies of routers.
-Out:  Members, Registry, Router, Proxies, Names; MemberUp, MemberDead, MemberGone; the
-      service events.
+Out:  Members, Registry, Router, Proxies, Names, Maps, Leaders, Shards; MemberUp,
+      MemberDead, MemberGone; the events of services, maps, leaders and shards.
 From: Das, Gupta, Motivala, "SWIM", DSN 2002; Barrel P2P documentation, "Service
       registry".
 """

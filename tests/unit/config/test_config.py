@@ -118,6 +118,10 @@ def test_the_environment_s_text_gets_the_key_s_type(
         ("replicated_maps", ["m"]),
         ("replicated_maps", {"m": {"scan_ms": 0}}),
         ("replicated_maps", {"m": {"validator": "no function"}}),
+        ("replicated_maps", {"m": {"validator": "os.path"}}),
+        ("replicated_maps", {"m": {"validator": "os.path:"}}),
+        ("replicated_maps", {"m": {"validator": "os:path:join"}}),
+        ("replicated_maps", {"m": {"validator": "os:system('x')"}}),
         ("dist_cookie", ""),
     ],
 )

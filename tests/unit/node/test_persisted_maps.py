@@ -156,6 +156,23 @@ async def test_what_others_wrote_is_on_this_disk_too(tmp_path: Path) -> None:
         assert sorted(a.map_keys("m")) == list(range(1, 100))
 
 
+async def test_a_removed_key_is_remembered_over_a_restart(tmp_path: Path) -> None:
+    """D6: beyond the horizon, too. Who comes with the value later is told."""
+    short = {"m": {"persist": True, "tombstone_ttl_ms": 0, "scan_ms": 20}}
+    settings: dict[str, Any] = {"replicated_maps": short}
+    async with node(tmp_path, "a@h", **settings) as a:
+        await a.map_put("m", "k", "old")
+        late = _owner(a).entries.snapshot()
+        await a.map_remove("m", "k")
+        await eventually(lambda: a.map("m").stats().remembered == 1)
+        assert _owner(a).entries.snapshot() == {}
+    async with node(tmp_path, "a@h", **settings) as a:
+        await eventually(lambda: a.map("m").stats().remembered == 1)
+        _owner(a).replica_apply_full_sync("m", late)
+        assert a.map_keys("m") == []
+        assert a.map("m").stats().told_again == 1
+
+
 async def test_deleting_a_map_removes_its_file_open_or_not(tmp_path: Path) -> None:
     folder = tmp_path / "a@h" / "maps"
     async with node(tmp_path, "a@h") as a:
