@@ -5,11 +5,11 @@ BOOT := $(shell for p in python3 /usr/bin/python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sim test test-all lint bench deep wheel docs clean
+.PHONY: help setup demo sim test test-all lint bench state-faults deep wheel docs clean
 
 help:
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 setup:  ## find Python >= 3.12, create .venv, install, build what changed
 	@test -n "$(BOOT)" || { echo 'setup: no python3 >= 3.8 on PATH to start from' >&2; exit 1; }
@@ -38,6 +38,9 @@ bench:  ## every path beside its peers; one JSON object each
 	$(BIN)/python -m bench.codec --json
 	$(BIN)/python -m pytest -q bench/micro
 
+state-faults: setup  ## kills, power cuts, full disks and flipped bits; a JSON line a goal
+	@$(BIN)/python -m tests.faults.run
+
 deep: setup  ## whole loops and floods, every fuzz target, up to 10,000 nodes
 	cmake -S . -B build/fuzz -DBARREL_FUZZ=ON -DCMAKE_C_COMPILER=clang
 	cmake --build build/fuzz --target fuzz-deep
@@ -45,6 +48,7 @@ deep: setup  ## whole loops and floods, every fuzz target, up to 10,000 nodes
 	@BARREL_P2P_DEEP=1 $(BIN)/python .ci/run_tests.py
 	$(BIN)/python -m barrel_p2p sim goals --deep
 	$(BIN)/python -m tests.mutants.hunt
+	$(BIN)/python -m tests.faults.run --deep
 
 wheel: setup  ## build a wheel into dist/, repaired where auditwheel can
 	@$(BIN)/python .ci/build_wheel.py

@@ -41,6 +41,7 @@ from barrel_p2p.storage.files import (
     check_private_file,
     ensure_private_directory,
     rename_durable,
+    sync_directory,
 )
 from barrel_p2p.storage.rows import Row, RowDamaged, decode_row
 from barrel_p2p.storage.wal import PAGE_BYTES, examine_log
@@ -61,6 +62,9 @@ LOG_BYTES_MAX: Final = 8 << 20
 """A checkpoint follows when about so many bytes were logged since the last one."""
 
 _FREE_PAGES_MIN: Final = 64
+# Write and read version of the file format: 2 is with a write-ahead log.
+_LOG_MODE: Final = b"\2\2"
+_LOG_MODE_AT: Final = 18
 _MASK: Final = (1 << 64) - 1
 _HALF: Final = (1 << 32) - 1
 
@@ -141,7 +145,9 @@ class Database:
         with _opening(path):
             connection = _connect(path)
             try:
-                log = examine_log(log_path(path))
+                # SQLite flushes the name of its log too, and hears of no failure.
+                sync_directory(path.parent)
+                log = examine_log(log_path(path), path)
                 if log.damage is not None:
                     raise _Damage(log.damage)
                 count, total = _check_meta(connection, path, store, node)
@@ -347,9 +353,15 @@ def _fill(path: Path, store: str, node: str) -> None:
         connection.execute(_ENTRY)
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta)
         connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode=WAL")
     finally:
         connection.close()
+    # SQLite's own way to a log says nothing when the flush of its header fails.
+    file = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.pwrite(file, _LOG_MODE, _LOG_MODE_AT)
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

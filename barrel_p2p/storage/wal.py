@@ -54,11 +54,15 @@ class _Frame:
     sums: tuple[int, int]
 
 
-def examine_log(path: Path) -> LogReport:
+def examine_log(path: Path, store: Path) -> LogReport:
     """Look through the log at ``path``; a missing one is empty.
 
+    Args:
+        path: The log.
+        store: The file that it belongs to.
+
     Raises:
-        OSError: It cannot be read.
+        OSError: One of them cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -73,9 +77,12 @@ def examine_log(path: Path) -> LogReport:
     salts, sums = (rest[0], rest[1]), (rest[2], rest[3])
     right = magic & ~1 == _MAGIC and page_bytes == PAGE_BYTES
     if not right or _sum(header[:24], (0, 0), order) != sums:
-        # The header is flushed before any frame is written. Its order may be wrong too.
+        # The header is flushed before any frame is written, so that a torn one stands
+        # before frames of the last round only, which are in the file already.
         lost = any(any(_follow(frames, 0, each, None)) for each in "<>")
-        return LogReport(0, "the header of its log is damaged" if lost else None)
+        if lost and not _is_moved(frames, store):
+            return LogReport(0, "the header of its log is damaged")
+        return LogReport(0, None)
     return _chain(frames, salts, sums, order)
 
 
@@ -110,6 +117,24 @@ def _follow(
             # Left over from before the log began anew.
             return
         yield _fits(after, before.sums, order)
+
+
+def _is_moved(frames: list[_Frame], store: Path) -> bool:
+    """Whether the file has what the frames of the first one's round committed."""
+    pages: dict[int, bytes] = {}
+    waiting: dict[int, bytes] = {}
+    for frame in frames:
+        if frame.salts != frames[0].salts:
+            break
+        waiting[int.from_bytes(frame.head[:4], "big")] = frame.page
+        if frame.is_commit:
+            pages.update(waiting)
+    with store.open("rb") as file:
+        for number, page in pages.items():
+            file.seek((number - 1) * PAGE_BYTES)
+            if file.read(PAGE_BYTES) != page:
+                return False
+    return True
 
 
 def _frames(data: bytes) -> Iterator[_Frame]:

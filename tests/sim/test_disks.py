@@ -63,7 +63,8 @@ def test_a_write_that_waits_at_a_crash_is_there_or_is_not(world: World) -> None:
             await world.start(0)
             await world.on(0, world.node(0).new_map("m", persist=True))
             world.spawn(0, _put(world, number, number))
-            await asyncio.sleep(world.random.uniform(0, 0.02))
+            seconds = world.random.uniform(0, 0.02)
+            await asyncio.sleep(seconds)  # not synchronisation: the time is virtual
             acknowledged = world.node(0).map_get("m", number) is not None
             world.crash(0)
             await world.settle_tasks()

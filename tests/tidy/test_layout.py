@@ -23,8 +23,8 @@ TOP_FILES = {
     "pyproject.toml",
     "setup.py",
 }
-TARGETS = ["setup", "demo", "sim", "test", "test-all", "lint", "bench", "deep"]
-TARGETS += ["wheel", "docs", "clean"]
+TARGETS = ["setup", "demo", "sim", "test", "test-all", "lint", "bench"]
+TARGETS += ["state-faults", "deep", "wheel", "docs", "clean"]
 FRAGMENT = re.compile(r"(?:\d+|\+[a-z0-9-]+)\.(?:added|changed|fixed|security)\.md")
 LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 SHIPPED_BY_HAND = {"_engine"}  # cffi builds it; there is no .pyx.

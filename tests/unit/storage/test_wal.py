@@ -53,7 +53,7 @@ def commits(log: bytes) -> list[int]:
 
 
 def test_the_replay_is_as_long_as_sqlite_s(killed: Path) -> None:
-    report = examine_log(log_path(killed))
+    report = examine_log(log_path(killed), killed)
     connection = sqlite3.connect(killed)
     (done,) = connection.execute("PRAGMA wal_checkpoint").fetchall()
     connection.close()
@@ -61,9 +61,9 @@ def test_the_replay_is_as_long_as_sqlite_s(killed: Path) -> None:
 
 
 def test_an_empty_or_missing_log_is_fine(tmp_path: Path) -> None:
-    assert examine_log(tmp_path / "none").frames == 0
+    assert examine_log(tmp_path / "none", tmp_path).frames == 0
     (tmp_path / "empty").write_bytes(b"")
-    assert examine_log(tmp_path / "empty").damage is None
+    assert examine_log(tmp_path / "empty", tmp_path).damage is None
 
 
 def test_every_truncation_leaves_whole_transactions(killed: Path) -> None:
@@ -110,9 +110,19 @@ def test_what_an_earlier_round_left_behind_the_end_is_no_damage(killed: Path) ->
     entry = Entry(9, Timestamp(9, 0), NODE, 9)
     database.commit([], [encode_row(key_bytes(9), entry)])
     database.drop()
-    assert examine_log(log_path(killed)).frames < WRITES
+    assert examine_log(log_path(killed), killed).frames < WRITES
     assert recovered(killed) == [*range(WRITES), 9]
     log = bytearray(log_path(killed).read_bytes())
     log[32 + 100] ^= 1
+    log_path(killed).write_bytes(log)
+    assert recovered(killed) == list(range(WRITES))
+
+
+def test_a_torn_header_before_what_the_file_has_already_is_fine(killed: Path) -> None:
+    database, _ = opened(killed)
+    database.checkpoint()
+    database.drop()
+    log = bytearray(log_path(killed).read_bytes())
+    log[15] ^= 1
     log_path(killed).write_bytes(log)
     assert recovered(killed) == list(range(WRITES))
