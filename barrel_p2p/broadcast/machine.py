@@ -72,7 +72,6 @@ __all__ = ["BroadcastMessage", "Congested", "Plumtree", "Uncongested"]
 _SWEEP_SOON_MS: Final = 20
 _SWEEP_IDS: Final = 1 << 15
 _DRAIN_MS: Final = 1
-
 _RANDOM_BYTES: Final = 12
 
 
@@ -209,6 +208,10 @@ class Plumtree:
 
     def handle(self, event: object, *, now_ms: int) -> list[Effect]:
         """Take one input; see the class."""
+        if type(event) is Received:
+            message = event.message
+            taken = _MESSAGES.get(type(message))
+            return [] if taken is None else taken(self, event.peer, message, now_ms)
         found = _INPUTS.get(type(event))
         return [] if found is None else found(self, event, now_ms)
 
@@ -311,11 +314,6 @@ class Plumtree:
         self._spread(None, out, now_ms, effects)
         effects.append(Publish(Delivery(event.topic, event.payload, message_id, True)))
         return effects
-
-    def _on_received(self, event: Received, now_ms: int) -> list[Effect]:
-        message = event.message
-        found = _MESSAGES.get(type(message))
-        return [] if found is None else found(self, event.peer, message, now_ms)
 
     def _on_gossip(self, peer: str, message: Gossip, now_ms: int) -> list[Effect]:
         counts = self._counts
@@ -563,7 +561,6 @@ class Plumtree:
 
 # One table for all nodes: in a simulation of many it is at hand, theirs would not be.
 _INPUTS: Final[dict[type, Callable[[Plumtree, Any, int], list[Effect]]]] = {
-    Received: Plumtree._on_received,
     BroadcastMessage: Plumtree._on_broadcast,
     TimerFired: Plumtree._on_timer,
     PeerUp: Plumtree._on_peer_up,
