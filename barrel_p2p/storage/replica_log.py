@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, Literal, Protocol, final
 
-from barrel_p2p.core.hlc import HLC, Timestamp
+from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.ormap import Delta
 from barrel_p2p.errors import Busy, Degraded, NotStarted, StorageError, StoreFull
 from barrel_p2p.storage.committer import Committer
@@ -473,11 +473,14 @@ def absorb(hlc: HLC | None, delta: Delta) -> None:
     """Move the clock past every stamp of ``delta``.
 
     Raises:
-        ClockDrift: One is more than ``hlc_max_drift_ms`` ahead of the wall clock.
+        ClockDrift: One is more than ``hlc_max_drift_ms`` ahead of the wall clock, and
+            ahead of ``hlc`` too.
     """
     if hlc is None or not delta:
         return
     newest_ms = max(entry.wall_ms for entry in delta.values())
     newest = max(e.stamp for e in delta.values() if e.wall_ms == newest_ms)
-    if newest > Timestamp(0, 0):
+    # A clock that is past it already, by the bound of the life before, has nothing to
+    # learn, however far ahead of the wall both are.
+    if newest >= hlc.now():
         hlc.update(newest)

@@ -14,6 +14,7 @@ import pytest
 from barrel_p2p import Pid, Ref
 from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.errors import (
+    ClockDrift,
     Conflict,
     InvalidValue,
     NotEncodable,
@@ -24,6 +25,7 @@ from barrel_p2p.errors import (
 from barrel_p2p.ormap import Delta, Entry, OrMap
 from barrel_p2p.replica_log import Committer, ReplicaLog, check_restart_safe
 from barrel_p2p.storage.stores import store_file_name
+from barrel_p2p.testing import FakeClock
 from barrel_p2p.wire.terms import key_bytes
 
 NODE = "a@h"
@@ -197,6 +199,29 @@ async def test_recovery_moves_the_clock_past_what_was_kept(disk: Disk) -> None:
     )
     assert clock.now() > ahead
     await again.close()
+
+
+async def test_a_clock_that_was_set_back_opens_what_was_kept_before(
+    disk: Disk,
+) -> None:
+    """By the bound it is past that; without the bound it may not follow so far."""
+    wall = FakeClock()
+    ahead = Timestamp(wall.wall_ms() + 100_000, 7)
+    log = await disk.open()
+    await log.append({key_bytes("k"): Entry("k", ahead, NODE, 1)})
+    await log.close()
+    bound = Timestamp(ahead.wall_ms + 1_000, 0)
+    for clock in (HLC(wall, floor=bound), HLC(wall)):
+        opening = ReplicaLog.open(
+            disk.file, store="s", node=NODE, committer=disk.committer, hlc=clock
+        )
+        if clock.now() > ahead:
+            again = await opening
+            assert len(again.recovered) == 1
+            await again.close()
+        else:
+            with pytest.raises(ClockDrift):
+                await opening
 
 
 @pytest.mark.parametrize("name", [Pid(NODE, 1, 1), Ref(NODE, 1, (1,))])
