@@ -138,7 +138,8 @@ class Leading:
         if leading != [node for node, _ in wanted[:1]]:
             return [f"{name}: {leading} lead, of the candidates {wanted}"]
         marks = {node.name: node.high_water(name) for node in nodes}
-        if leading:
+        age_s = world.loop.true_s() - self.elected_s.get(name, 0.0)
+        if leading and age_s > SPREAD_S:
             (leader,) = (node for node in nodes if node.name == leading[0])
             fence = _fence(leader, name)
             if any(mark != fence for mark in marks.values()):
