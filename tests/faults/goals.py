@@ -52,6 +52,8 @@ GOALS: Final = {
     "C5": "tests.faults.simulated:c5",
     "C6": "tests.faults.simulated:c6",
     "C7": "tests.faults.simulated:c7",
+    "C8": "tests.faults.placement:c8",
+    "C9": "tests.faults.placement:c9",
     "D6": "tests.faults.simulated:d6",
     "D7": "tests.faults.simulated:d7",
 }
