@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -112,3 +113,21 @@ def test_wrong_words_about_reminders_end_with_2(
     done = shell.here("remind", *words)
     assert done.returncode == 2, done.stderr
     assert complaint in done.stderr
+
+
+def test_a_reminder_survives_the_kill_of_its_node(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """P1: what the command said is set is set, and fires once it is due."""
+    shell = Shell(tmp_path_factory.mktemp("killed"))
+    (shell.directory / "application.py").write_text(APPLICATION)
+    with shell.node("a") as node:
+        told(shell, "remind", "kept", "--after", "0.1", "--payload", "[1]")
+        told(shell, "remind", "gone", "--after", "0.1")
+        told(shell, "cancel-reminder", "gone")
+        node.end(signal.SIGKILL)
+    with shell.node("a", "--app", "application:setup"):
+        assert heard(shell, ["kept", [1]])
+        assert told(shell, "reminders")["total"] == 0
+        lines = (shell.directory / "told.jsonl").read_text().splitlines()
+        assert [json.loads(line)[0] for line in lines] == ["kept"]
