@@ -14,10 +14,11 @@ first).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Final, final
 
-from barrel_p2p.core.clock import Clock
+from barrel_p2p.core.clock import Clock, SystemClock
 from barrel_p2p.errors import InvalidValue
 
 __all__ = ["AFTER_MS_MIN", "BEAT_MS", "PauseWatch"]
@@ -28,6 +29,7 @@ BEAT_MS: Final = 250
 AFTER_MS_MIN: Final = 100
 """The shortest pause that can be told from a busy loop."""
 
+_NEVER: Final = float("inf")
 _BEATS: Final = 8  # In the shortest pause that is to be noticed.
 
 type PauseListener = Callable[[int], None]
@@ -49,13 +51,19 @@ class PauseWatch:
         self, clock: Clock, *, on_active: Callable[[bool], None] | None = None
     ) -> None:
         self.pauses = 0
-        self._clock = clock
         self.on_active = on_active
+        # It is read before everything that others send.
+        self._now_s: Callable[[], float] = (
+            time.monotonic
+            if type(clock) is SystemClock
+            else lambda: clock.now_ms() / 1_000
+        )
         self._watching: dict[int, tuple[PauseListener, int]] = {}
         self._count = 0
-        self._soonest_ms = 0
-        self._beat_ms = 0
-        self._period_ms = BEAT_MS
+        self._soonest_s = _NEVER
+        self._beat_s = 0.0
+        self._due_s = _NEVER  # When it is too long since the last beat.
+        self._period_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, listener: PauseListener, *, after_ms: int) -> Callable[[], None]:
@@ -84,17 +92,18 @@ class PauseWatch:
 
     def look(self) -> None:
         """Tell everyone of a pause, if there was one. Before any act that counts."""
-        if self._timer is None:
-            return
-        now_ms = self._clock.now_ms()
-        if now_ms - self._beat_ms > self._soonest_ms:
-            self._paused(now_ms)
+        now_s = self._now_s()
+        if now_s > self._due_s:
+            self._paused(now_s)
 
     def before(self, callback: Callable[[], None]) -> Callable[[], None]:
         """``callback``, with a look before each call."""
 
+        now = self._now_s
+
         def looked() -> None:
-            self.look()
+            if now() > self._due_s:
+                self.look()
             callback()
 
         return looked
@@ -109,27 +118,34 @@ class PauseWatch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self._due_s = _NEVER
         if self._watching:
-            self._soonest_ms = min(after_ms for _, after_ms in self._watching.values())
-            self._period_ms = min(BEAT_MS, self._soonest_ms // _BEATS)
-            if not was_active:
-                self._beat_ms = self._clock.now_ms()
+            soonest_ms = min(after_ms for _, after_ms in self._watching.values())
+            self._soonest_s = soonest_ms / 1_000
+            self._period_s = min(BEAT_MS, soonest_ms // _BEATS) / 1_000
+            self._beaten(self._beat_s if was_active else self._now_s())
             self._arm()
         if self.on_active is not None and was_active != bool(self._watching):
             self.on_active(not was_active)
 
     def _arm(self) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._period_ms / 1_000, self._beat)
+        self._timer = loop.call_later(self._period_s, self._beat)
 
     def _beat(self) -> None:
         # Armed first: a listener may watch, or stop to.
         self._arm()
         self.look()
-        self._beat_ms = self._clock.now_ms()
+        if self._timer is not None:
+            self._beaten(self._now_s())
 
-    def _paused(self, now_ms: int) -> None:
-        paused_ms, self._beat_ms = now_ms - self._beat_ms, now_ms
+    def _beaten(self, at_s: float) -> None:
+        self._beat_s = at_s
+        self._due_s = at_s + self._soonest_s
+
+    def _paused(self, now_s: float) -> None:
+        paused_ms = round((now_s - self._beat_s) * 1_000)
+        self._beaten(now_s)
         self.pauses += 1
         for listener, after_ms in list(self._watching.values()):
             if paused_ms > after_ms:
