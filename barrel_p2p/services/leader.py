@@ -327,6 +327,10 @@ class Leaders:
 
     # Looking.
 
+    def look(self) -> None:
+        """End all terms if this node stood still. Every answer begins with it."""
+        self._pauses.look()
+
     def leader(self, name: object) -> tuple[str, Pid]:
         """Who leads ``name``, and on which node, as far as this node knows.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -31,7 +31,10 @@ class Term:
         lost: Whether it is over.
     """
 
-    def __init__(self, name: Any, fence: int) -> None:
+    def __init__(
+        self, name: Any, fence: int, look: Callable[[], None] | None = None
+    ) -> None:
+        self._look = look  # Whether the node stood still, which ends terms.
         self.name = name
         self.fence = fence
         self.lost = False
@@ -48,6 +51,8 @@ class Term:
         Raises:
             LeadershipLost: It is.
         """
+        if self._look is not None:
+            self._look()
         if self.lost:
             raise LeadershipLost(
                 f"the term {self.fence} of {self.name!r:.200} is over",
@@ -104,8 +109,9 @@ class Term:
 class _Seat:
     """Where the terms of one candidate arrive."""
 
-    def __init__(self, name: object) -> None:
+    def __init__(self, name: object, look: Callable[[], None]) -> None:
         self._name = name
+        self._look = look
         self._term: Term | None = None
         self._is_new = False
         self._ended = False
@@ -116,7 +122,8 @@ class _Seat:
             self._term.end()
             self._term = None
         if isinstance(event, Elected):
-            self._term, self._is_new = Term(self._name, event.fence), True
+            self._term = Term(self._name, event.fence, self._look)
+            self._is_new = True
             self._wake()
 
     def end(self) -> None:
@@ -162,7 +169,7 @@ async def terms(
     if pid is None:
         holder = leaders.processes.spawn(_hold)
         pid = holder.pid
-    seat = _Seat(name)
+    seat = _Seat(name, leaders.look)
     try:
         role = leaders.stand(name, pid, priority, seat=seat)
         try:
