@@ -37,6 +37,10 @@ def _lists(node: Node, services: int) -> bool:
     return len(node.list_services()) == services
 
 
+def _are_peers(one: Node, other: Node) -> bool:
+    return other.name in one.active_view() and one.name in other.active_view()
+
+
 async def _next_of(stream: EventStream[Any], kind: type[Any]) -> Any:
     return await stream.until(lambda event: isinstance(event, kind), timeout=5)
 
@@ -117,6 +121,7 @@ async def test_who_cannot_join_after_leaving_still_believes_no_old_lease(
 ) -> None:
     """A peer may say it before it has heard that this node has left."""
     async with cluster(3, directory=tmp_path, **PATIENT) as (a, b, c):
+        await eventually(partial(_are_peers, b, c))  # or nobody hears that c stops
         await a.leave()
         await c.stop()
         with pytest.raises(PeerUnreachable):
@@ -134,6 +139,7 @@ async def test_who_is_still_dialling_to_join_believes_no_old_lease_either(
 ) -> None:
     """Nor loses members when one of two joins has failed: it has none yet."""
     async with cluster(3, directory=tmp_path, **PATIENT) as (a, b, c):
+        await eventually(partial(_are_peers, b, c))  # or nobody hears that c stops
         await a.leave()
         await c.stop()
         life = b._running().switch.creation
