@@ -24,7 +24,7 @@ from tests.sim.elsewhere import elsewhere, need_same_digests
 from tests.sim.traced_maps import digest_of
 
 SEEDS = (11,)
-FEW = range(1, 9)
+FEW = (7, 1, 8, 9, 10)
 
 
 @elsewhere

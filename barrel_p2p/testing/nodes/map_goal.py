@@ -17,7 +17,7 @@ __all__ = [
     "maps_run",
 ]
 
-SEEDS_SMALL: Final = 10
+SEEDS_SMALL: Final = 6
 SEEDS_DEEP: Final = 2_000
 """Seeds of each goal, for every change and in depth."""
 
