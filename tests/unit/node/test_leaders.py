@@ -58,7 +58,8 @@ async def settled(*nodes: Node) -> None:
 
 def block(node: Node) -> None:
     """Hold the loop for so long that the node may have been replaced."""
-    time.sleep(node.config.member_ttl_ms / 1_000 + 0.1)  # not synchronisation
+    seconds = node.config.member_ttl_ms / 1_000 + 0.1
+    time.sleep(seconds)  # not synchronisation: it is the pause
 
 
 async def elected(events: EventStream[LeaderEvent]) -> Elected:
