@@ -188,6 +188,10 @@ class ReminderMachine:
     # Whose it is.
 
     def _on_acquired(self, event: Acquired, now_ms: int) -> None:
+        if self._held and not self._owned:
+            # Who knows no members yet owns nothing, and cannot know that it is alone.
+            self._quiet_ms = now_ms + self.settings.settle_ms
+            self._patience_ms = now_ms + self.settings.patience_ms
         self._owned[event.partition] = None
         for item in self._by_partition.get(event.partition, {}).values():
             if item.state is _State.WAITING and not item.ticket:
@@ -228,11 +232,12 @@ class ReminderMachine:
         self._arm(now_ms)
 
     def _is_settled(self, now_ms: int) -> bool:
-        if self._held and (
-            now_ms >= self._patience_ms
-            or (now_ms >= self._quiet_ms and (self._synced or not self._members))
-        ):
-            self._held = False
+        if not self._held:
+            return True
+        if not self._owned:
+            return False
+        known = self._synced or not self._members
+        self._held = now_ms < (self._quiet_ms if known else self._patience_ms)
         return not self._held
 
     # What is due.

@@ -219,6 +219,17 @@ def test_what_others_may_have_fired_waits_for_quiet_and_a_comparison(
     assert not bench.machine.held
 
 
+def test_who_owns_nothing_yet_cannot_know_that_it_is_alone() -> None:
+    bench = Bench(owns=False)
+    bench.tell(Unsure())
+    entry = bench.set(b"k", -5_000)
+    bench.run(60_000)
+    bench.tell(MemberUp("a@h", 1), Acquired(partition_of(b"k", SIZE)))
+    assert bench.run(1_900) == []
+    bench.tell(Synced())
+    assert [e for _, e in bench.run(2_000)] == [Consume(b"k", entry)]
+
+
 def test_without_a_neighbour_to_compare_with_patience_ends(bench: Bench) -> None:
     bench.tell(Unsure(), MemberUp("a@h", 1))
     bench.set(b"k", -5_000)
