@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from bench.child import ChildFailed
@@ -34,8 +35,14 @@ LOOK_EVERY_S: Final = 0.05
 WAIT_S_MAX: Final = 60.0
 
 
-def failover_figures(quick: bool = False) -> dict[str, float]:
+def failover_figures(
+    quick: bool = False, directory: Path | None = None
+) -> dict[str, float]:
     """Both figures, over all trials.
+
+    Args:
+        quick: Few trials, for tests.
+        directory: Not needed: nothing of it is on a disk that matters.
 
     Raises:
         ChildFailed: A node has failed, nobody led, or a fence was not greater.

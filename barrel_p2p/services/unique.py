@@ -105,7 +105,9 @@ class UniqueServices:
         try:
             self._registry.put(post.name, post.pid, post.meta)
         except BarrelError as error:
+            # Another process of this node took the name: let another node provide it.
             self._complaints.add(f"the unique service {post.name!r:.200}", error)
+            self.unregister(post.name)
 
     def revoked(self, post: _Post) -> None:
         """It is to be found no more."""

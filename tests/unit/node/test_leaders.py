@@ -35,8 +35,10 @@ from barrel_p2p.runtime.event_stream import EventStream
 from barrel_p2p.services.leader_events import LeaderEvent
 from barrel_p2p.services.leader_inputs import Withdraw
 from barrel_p2p.services.leadership import Term
-from barrel_p2p.testing import cluster, eventually
+from barrel_p2p.services.unique import election_of
+from barrel_p2p.testing import FakeClock, cluster, eventually
 from tests.endpoints import within
+from tests.unit.node.nodes import config
 
 NAME = "roller"
 
@@ -147,6 +149,20 @@ async def test_two_nodes_agree_and_the_other_takes_over(tmp_path: Path) -> None:
         told = await of_b.receive(timeout=5)
         assert told == Elected(NAME, b.fence(NAME))
         assert told.fence > second.fence
+
+
+async def test_no_fence_repeats_over_a_restart_with_a_clock_set_back(
+    tmp_path: Path,
+) -> None:
+    """C1: the bound of the clock is on disk before the fence is given."""
+    clock, fences = FakeClock(wall_ms=1_790_000_000_000), list[int]()
+    for _ in range(3):
+        node = Node(config=config(tmp_path, "a@127.0.0.1"), clock=clock)
+        async with node, node.mailbox() as me:
+            await node.lead(NAME, pid=me.pid)
+            fences.append(node.fence(NAME))
+        clock.step(-3_600_000)
+    assert fences == sorted(set(fences))
 
 
 async def test_a_priority_wins_on_every_node_against_smaller_names(
@@ -536,6 +552,22 @@ async def test_a_unique_service_is_registered_while_its_process_leads(
         assert b.lookup("svc")[0].meta == {"on": "b"}
         await b.unregister_service("svc")
         await eventually(lambda: a.lookup("svc") == b.lookup("svc") == [])
+
+
+async def test_a_name_that_was_taken_meanwhile_goes_to_another_node(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with cluster(2, directory=tmp_path) as (a, b):
+        await settled(a, b)
+        block_it, of_a, of_b = b.spawn(idle), a.spawn(idle), b.spawn(idle)
+        await a.lead(election_of("svc"), pid=of_a, priority=1)
+        await eventually(lambda: len(b.candidates(election_of("svc"))) == 1)
+        await b.register_service("svc", of_b, unique=True)
+        await b.register_service("svc", block_it)
+        await a.resign(election_of("svc"))
+        await eventually(lambda: b.candidates(election_of("svc")) == [])
+        assert [entry.pid for entry in b.lookup("svc")] == [block_it]
+    assert "unique service 'svc'" in caplog.text
 
 
 async def test_a_unique_service_has_one_process_a_node(tmp_path: Path) -> None:
