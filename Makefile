@@ -35,6 +35,7 @@ bench:  ## every path beside its peers; one JSON object each
 	$(BIN)/python -m bench.transport --json
 	$(BIN)/python -m bench.messages --json
 	$(BIN)/python -m bench.overlay --json
+	$(BIN)/python -m bench.state --json --dir build
 	$(BIN)/python -m bench.codec --json
 	$(BIN)/python -m pytest -q bench/micro
 

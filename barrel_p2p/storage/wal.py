@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from struct import Struct
-from typing import Final, final
+from typing import BinaryIO, Final, final
 
 __all__ = ["PAGE_BYTES", "LogReport", "examine_log"]
 
@@ -66,10 +67,12 @@ def examine_log(path: Path, store: Path) -> LogReport:
     """
     try:
         with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-            frames = list(_frames(file.read()))
+            return _examine(file.read(_HEADER_BYTES), _frames(file), store)
     except FileNotFoundError:
         return LogReport(0, None)
+
+
+def _examine(header: bytes, frames: Iterator[_Frame], store: Path) -> LogReport:
     if len(header) < _HEADER_BYTES:
         return LogReport(0, None)
     magic, _, page_bytes, _, *rest = _HEADER.unpack(header)
@@ -79,39 +82,45 @@ def examine_log(path: Path, store: Path) -> LogReport:
     if not right or _sum(header[:24], (0, 0), order) != sums:
         # The header is flushed before any frame is written, so that a torn one stands
         # before frames of the last round only, which are in the file already.
-        lost = any(any(_follow(frames, 0, each, None)) for each in "<>")
-        if lost and not _is_moved(frames, store):
+        found = list(frames)
+        lost = any(any(_follow(found, each, None)) for each in "<>")
+        if lost and not _is_moved(found, store):
             return LogReport(0, "the header of its log is damaged")
         return LogReport(0, None)
     return _chain(frames, salts, sums, order)
 
 
 def _chain(
-    frames: list[_Frame], salts: tuple[int, int], sums: tuple[int, int], order: str
+    frames: Iterator[_Frame],
+    salts: tuple[int, int],
+    sums: tuple[int, int],
+    order: str,
 ) -> LogReport:
     replayed = reached = 0
     for frame in frames:
         if frame.salts != salts or not _fits(frame, sums, order):
+            rest = [frame, *frames]
             break
         sums = frame.sums
         reached += 1
         if frame.is_commit:
             replayed = reached
-    if reached < len(frames):
-        ended = frames[reached].is_commit or _one_bit_off(frames[reached], sums, order)
-        for later, fits in enumerate(_follow(frames, reached, order, salts), reached):
-            if fits and ended:
-                why = f"frame {reached + 1} of its log is damaged, and others follow"
-                return LogReport(replayed, why)
-            ended = ended or frames[later + 1].is_commit
+    else:
+        return LogReport(replayed, None)
+    ended = rest[0].is_commit or _one_bit_off(rest[0], sums, order)
+    for later, fits in enumerate(_follow(rest, order, salts), 1):
+        if fits and ended:
+            why = f"frame {reached + 1} of its log is damaged, and others follow"
+            return LogReport(replayed, why)
+        ended = ended or rest[later].is_commit
     return LogReport(replayed, None)
 
 
 def _follow(
-    frames: list[_Frame], start: int, order: str, salts: tuple[int, int] | None
+    frames: list[_Frame], order: str, salts: tuple[int, int] | None
 ) -> Iterator[bool]:
-    """For each frame behind ``start``: whether it follows the one before it."""
-    for before, after in zip(frames[start:], frames[start + 1 :], strict=False):
+    """For each frame but the first: whether it follows the one before it."""
+    for before, after in pairwise(frames):
         wanted = before.salts if salts is None else salts
         if after.salts != wanted or wanted == (0, 0):
             # Left over from before the log began anew.
@@ -137,11 +146,10 @@ def _is_moved(frames: list[_Frame], store: Path) -> bool:
     return True
 
 
-def _frames(data: bytes) -> Iterator[_Frame]:
-    for start in range(0, len(data) - _FRAME_BYTES + 1, _FRAME_BYTES):
-        head = data[start : start + _FRAME_HEADER_BYTES]
+def _frames(file: BinaryIO) -> Iterator[_Frame]:
+    while len(data := file.read(_FRAME_BYTES)) == _FRAME_BYTES:
+        head, page = data[:_FRAME_HEADER_BYTES], data[_FRAME_HEADER_BYTES:]
         _, pages, *rest = _FIELDS.unpack(head)
-        page = data[start + _FRAME_HEADER_BYTES : start + _FRAME_BYTES]
         salts, sums = (rest[0], rest[1]), (rest[2], rest[3])
         yield _Frame(head[:8], page, pages != 0, salts, sums)
 

@@ -17,11 +17,12 @@ from barrel_p2p.storage.database import Database, log_path
 from barrel_p2p.storage.rows import Row, encode_row
 from barrel_p2p.wire.terms import key_bytes
 from tests.faults.goals import Outcome
-from tests.faults.writing import NODE, STORE
 from tests.tree import ROOT
 
 __all__ = ["fill", "p7"]
 
+NODE: Final = "a@h"
+STORE: Final = "faults"
 ROWS: Final = 1_000_000
 SECONDS_MAX: Final = 10.0
 MEGABYTES_MAX: Final = 300
