@@ -351,6 +351,7 @@ async def test_overdue_reminders_fire_once_after_a_full_restart(
             await eventually(lambda: heard.keys["last"] == 1)
             assert set(heard.keys.values()) == {1}
             assert len({name for name, _, _ in heard.events}) == count
+            await eventually(lambda: not any(n.list_reminders() for n in made))
     async with AsyncExitStack() as stack:
         again = [node(tmp_path, f"n{i}@127.0.0.1", **LEASES) for i in range(count)]
         for one in again:
