@@ -137,7 +137,8 @@ class LeaderNode(ABC):
 
         ``async for term in node.leadership(name): async with term: ...``. Each term is
         given once, when it has begun. Its block is cancelled when it is revoked, and
-        the loop waits for the next one. Leaving the loop resigns.
+        the loop waits for the next one. Leaving the loop resigns; it ends by itself if
+        somebody else resigns for this node, the candidate ends, or the node stops.
 
         Args:
             name: A key term.

@@ -390,6 +390,28 @@ async def test_a_process_that_leads_by_terms_is_the_candidate(tmp_path: Path) ->
         await eventually(lambda: a.candidates(NAME) == [])
 
 
+async def test_a_loop_of_terms_ends_with_its_node(tmp_path: Path) -> None:
+    ends: list[str] = []
+    async with cluster(1, directory=tmp_path) as (a,):
+
+        async def work() -> None:
+            async for term in a.leadership(NAME):
+                async with term:
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        ends.append("block")
+            ends.append("loop")
+
+        working = asyncio.create_task(work())
+        await eventually(lambda: a.is_leader(NAME))
+        await a.stop()
+        await within(working)
+    assert ends == ["block", "loop"]
+    with pytest.raises(NotStarted):
+        a.leadership(NAME)
+
+
 async def test_a_cancellation_from_elsewhere_is_not_swallowed(tmp_path: Path) -> None:
     async with cluster(1, directory=tmp_path) as (a,):
         inside = asyncio.Event()
