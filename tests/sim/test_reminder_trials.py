@@ -59,3 +59,13 @@ def test_whatever_is_told_twice_has_one_fence(seed: int) -> None:
     assert tried.wrong == ()
     assert tried.duplicate > 0
     assert (tried.missed, tried.other_fence) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", [71, 72, 73])
+def test_no_fired_reminder_fires_again_after_all_nodes_were_killed(seed: int) -> None:
+    """P8: every node is killed at once, and they come back one after the other."""
+    tried = reminder_trial(seed, reminders=200, churn="all", spread_s=20.0)
+    assert tried.wrong == ()
+    assert tried.killed == 5
+    assert tried.missed == tried.doubtful
+    assert tried.duplicate == 0

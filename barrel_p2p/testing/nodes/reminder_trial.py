@@ -22,15 +22,16 @@ from barrel_p2p.testing.nodes.world import World
 
 __all__ = ["Churn", "ReminderTrial", "reminder_trial"]
 
-type Churn = Literal["none", "kill", "aimed"]
-"""What befalls the nodes: nothing; one is killed every few seconds and comes back; or
-one is killed just when it fires."""
+type Churn = Literal["none", "kill", "aimed", "all"]
+"""What befalls the nodes: nothing; one is killed every few seconds and comes back; one
+is killed just when it fires; or all are killed at once, and come back in any order."""
 
 _CALM_S: Final = 60.0
 _SETTLE_S: Final = 6.0
 _AFTER_S: Final = 60.0  # For whatever is told late, or again.
 _KILL_S: Final = 5.0
 _AWAY_S: Final = (0.2, 8.0)
+_LATER_S: Final = 3.0
 _WRITERS: Final = 16
 
 
@@ -198,6 +199,8 @@ class _Course:
             if due_s - world.loop.true_s() > _SETTLE_S:
                 await self._until(due_s - _SETTLE_S)
             running = self._awake()
+            if not running:
+                continue  # Nobody is there to set it.
             index = running[world.random.randrange(len(running))]
             task = world.spawn(index, self._set_one(index, number, due_s))
             await asyncio.wait({task})
@@ -220,6 +223,9 @@ class _Course:
             return
         world, returning = self._world, list[Any]()
         await self._until(first_s)
+        if self._churn == "all":
+            await self._kill_all()
+            return
         end_s = first_s + self._spread_s
         while world.loop.true_s() < end_s:
             running = self._awake()
@@ -236,6 +242,18 @@ class _Course:
             gap_s = _KILL_S if self._churn == "kill" else world.random.random()
             await asyncio.sleep(gap_s)
         await asyncio.gather(*returning)
+
+    async def _kill_all(self) -> None:
+        world = self._world
+        await asyncio.sleep(world.random.uniform(0.2, 0.5) * self._spread_s)
+        for index in list(self._awake()):
+            self._kill(index)
+        await asyncio.sleep(world.random.uniform(*_AWAY_S))
+        for index in world.random.sample(
+            range(len(world.machines)), k=len(world.machines)
+        ):
+            await self._start(index)
+            await asyncio.sleep(world.random.uniform(0.0, _LATER_S))
 
     async def _until_firing(self, index: int, end_s: float) -> None:
         """Wait until a node makes a firing durable, or waits for a handler."""
