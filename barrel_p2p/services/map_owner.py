@@ -34,7 +34,7 @@ from barrel_p2p.services.map_stats import MapStats
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.storage.rows import check_restart_safe
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
-from barrel_p2p.wire.terms import decode, encode
+from barrel_p2p.wire.terms import decode, encode, key_bytes
 
 __all__ = ["MapGossip", "MapOwner"]
 
@@ -206,9 +206,16 @@ class MapOwner:
             value = self._presence.wrapped(value)
         if not fits:
             entry_bytes(key, value)  # Raises if it could not travel.
-        if key not in self.shown:
+        if not self._is_shown(key):
             self._check_room(key)
         return value
+
+    def _is_shown(self, key: object) -> bool:
+        try:
+            return key in self.shown
+        except TypeError:  # It has no hash.
+            key_bytes(key)
+            raise
 
     def _check_room(self, key: object) -> None:
         held = len(self.entries) + self.entries.tombstones
@@ -314,22 +321,22 @@ class MapOwner:
         self._forget_rows(forgotten)
         self._keep_again()
         if self._presence is not None:
-            for key_bytes, entry in self._presence.unclaimed(now_ms):
-                self._drop(key_bytes, entry)
+            for row, entry in self._presence.unclaimed(now_ms):
+                self._drop(row, entry)
 
     def reconsider(self, node: str) -> None:
         """Members say something new of ``node``: show, hide or drop what it wrote."""
         presence = self._presence
         if presence is None:
             return
-        for key_bytes, entry in presence.of(node):
+        for row, entry in presence.of(node):
             match presence.fate(entry):
                 case Fate.HERE:
                     self._show(entry.key, _unwrapped(entry))
                 case Fate.UNKNOWN:
                     self._hide(entry.key)
                 case Fate.OVER:
-                    self._drop(key_bytes, entry)
+                    self._drop(row, entry)
 
     def catch_up(self) -> None:
         """Compare with all neighbours."""
@@ -405,10 +412,14 @@ class MapOwner:
         if log is None or log.state != "degraded":
             return
         self._recover(await log.reopen())
-        self._unkept.clear()
         await log.append(self.entries.snapshot())
+        self._unkept.clear()
 
     def _recover(self, delta: Delta) -> None:
+        if self._presence is not None:
+            lasting = self._presence.without_the_over(delta)
+            self._forget_rows([name for name in delta if name not in lasting])
+            delta = lasting
         accepted = accept(self._admitted(delta), leaf=self._takes)
         changes = self.entries.merge(accepted.delta)
         # Removed keys are looked through in the order of their stamps.

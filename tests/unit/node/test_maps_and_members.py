@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,10 @@ async def test_a_node_that_starts_again_brings_nothing_of_its_life_before(
             await here.wait_for("second life", timeout=5)
             await eventually(lambda: here.items() == [("second life", 2)])
             assert b.map_to_list("here") == [("second life", 2)]
+        file = tmp_path / "b@h" / "maps" / "here.db"
+        with closing(sqlite3.connect(file)) as store:
+            # Nor does it keep what will never count again.
+            assert store.execute("SELECT count(*) FROM entry").fetchall() == [(1,)]
 
 
 async def test_two_halves_that_wrote_apart_end_with_the_same(tmp_path: Path) -> None:
