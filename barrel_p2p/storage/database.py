@@ -182,10 +182,14 @@ class Database:
             count, total = self._totals(keys)
             for part in _parts(gone):
                 self._connection.execute(_DELETES[len(part)], part)
+            changed = self._connection.total_changes
             for batch in _parts(rows):
                 values = [column for row in batch for column in row]
                 self._connection.execute(_UPSERTS[len(batch)], values)
-            count_now, total_now = self._totals(keys)
+            if self._connection.total_changes - changed == len(rows):
+                count_now, total_now = len(rows), sum(row[5] for row in rows)
+            else:  # Some are older than what is there.
+                count_now, total_now = self._totals(keys)
             count_now += self._count - count
             total_now = (self._total + total_now - total) & _MASK
             self._connection.execute(_ROWS, (_pack(count_now, total_now),))

@@ -42,6 +42,7 @@ _TYPES: Final = [bytes, bytes, str, int, bytes, int]
 # The tags of a pid and of a reference. A term without these bytes holds neither.
 _PID_TAG: Final = b"\x58"
 _REF_TAG: Final = b"\x5a"
+_PLAIN: Final = frozenset({str, bytes, int, float, bool, type(None)})
 _SIGN: Final = 1 << 63
 _TWICE: Final = 1 << 64
 
@@ -124,6 +125,8 @@ def row_sum(key: bytes, stamp: bytes, node: str, kind: int, value: bytes) -> int
 
 
 def _restart_safe(value: object, encoded: bytes) -> None:
+    if type(value) in _PLAIN:
+        return
     if _PID_TAG in encoded or _REF_TAG in encoded:
         _search(value)
 
