@@ -45,6 +45,7 @@ GOALS: Final = {
     "P5": "tests.faults.full:p5",
     "P6": "tests.faults.flips:p6",
     "P7": "tests.faults.million:p7",
+    "P8": "tests.faults.simulated:p8",
     "C1": "tests.faults.simulated:c1",
     "C2": "tests.faults.simulated:c2",
     "C3": "tests.faults.simulated:c3",

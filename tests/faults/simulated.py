@@ -11,7 +11,7 @@ from barrel_p2p.testing.experiments.runner import run_jobs, workers
 from barrel_p2p.testing.nodes import leader_goal, map_goal, reminder_goal
 from tests.faults.goals import Goal, Outcome
 
-__all__ = ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "d6", "d7"]
+__all__ = ["c1", "c2", "c3", "c4", "c5", "c6", "c7", "d6", "d7", "p8"]
 
 type _Made = Callable[[int], tuple[Simulated, ...]]
 
@@ -25,7 +25,7 @@ _ROOMS: Final[dict[str, tuple[_Made, int, int]]] = {
             leader_goal.SEEDS_DEEP,
         ),
         (
-            ("C5", "C6", "C7"),
+            ("C5", "C6", "C7", "P8"),
             reminder_goal.goals_reminders,
             reminder_goal.SEEDS_SMALL,
             reminder_goal.SEEDS_DEEP,
@@ -65,4 +65,5 @@ def _simulated(name: str) -> Goal:
 
 c1, c2, c3, c4 = (_simulated(name) for name in ("C1", "C2", "C3", "C4"))
 c5, c6, c7 = (_simulated(name) for name in ("C5", "C6", "C7"))
+p8 = _simulated("P8")
 d6, d7 = (_simulated(name) for name in ("D6", "D7"))

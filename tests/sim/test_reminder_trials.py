@@ -28,7 +28,7 @@ def test_reminders_depend_on_the_seed_and_on_nothing_else(
 
 
 def test_every_goal_of_reminders_is_reached_by_its_first_seed() -> None:
-    """C5, C6, C7; ``make state-faults`` runs more of them."""
+    """C5, C6, C7, P8; ``make state-faults`` runs more of them."""
     for goal in goals_reminders(1):
         verdict = goal.judge([job.call(**job.arguments) for job in goal.jobs])
         assert verdict.passed, (goal.name, verdict)

@@ -1,4 +1,4 @@
-"""C5 to C7: reminders at rest, under churn, and when a node dies while it fires."""
+"""C5 to C7, and P8: reminders at rest, under churn, and after everybody was killed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = [
     "goals_reminders",
     "judge_aimed",
     "judge_churn",
+    "judge_restart",
     "judge_steady",
     "reminders_run",
 ]
@@ -33,10 +34,10 @@ _SEEDS_BEFORE: Final = 30_000  # No seeds of other goals.
 
 
 def goals_reminders(count: int) -> tuple[Goal, ...]:
-    """C5, C6 and C7.
+    """C5, C6, C7 and P8.
 
     Args:
-        count: Seeds of each, from 1 on.
+        count: Seeds of each, from 1 on; of P8 more.
     """
     return (
         _goal(
@@ -63,6 +64,15 @@ def goals_reminders(count: int) -> tuple[Goal, ...]:
             judge_aimed,
             churn="aimed",
             acknowledge=True,
+        ),
+        _goal(
+            "P8",
+            "When all nodes are killed at once, what had fired does not fire again.",
+            "missed, but for those being fired: 0; told again, because only a node that"
+            f" was killed knew: <= {DUPLICATES:.1%}, with another fence: 0",
+            (4 if count <= SEEDS_SMALL else 2) * count,
+            judge_restart,
+            churn="all",
         ),
     )
 
@@ -117,6 +127,17 @@ def judge_aimed(outcomes: Sequence[Outcome]) -> Verdict:
     """C7: none missed, and kills must have led to second tellings."""
     verdict = _verdict(outcomes, ("missed", "other_fence"))
     passed = verdict.passed and _sum(outcomes, "duplicate") > 0
+    return Verdict(verdict.figure, passed=passed, detail=verdict.detail)
+
+
+def judge_restart(outcomes: Sequence[Outcome]) -> Verdict:
+    """P8: none lost, and none told twice but what was told just before the kill.
+
+    What is told is durable, but others hear of it a moment later.
+    """
+    verdict = _verdict(outcomes, ("lost", "other_fence"))
+    share = _sum(outcomes, "duplicate") / _sum(outcomes, "acknowledged")
+    passed = verdict.passed and share <= DUPLICATES
     return Verdict(verdict.figure, passed=passed, detail=verdict.detail)
 
 
