@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -124,3 +125,44 @@ def test_a_watcher_on_one_node_sees_what_the_other_was_told(shell: Shell) -> Non
             assert w.wait(SECONDS_MAX) == 130
     unknown = shell.here("map", "watch", "no", "--node", "b")
     assert unknown.returncode == 5, unknown.stderr
+
+
+def test_what_was_acknowledged_is_there_after_all_nodes_were_killed(
+    shell: Shell,
+) -> None:
+    """MAP-23: SIGKILL to both a moment after each has written."""
+    names = ("c", "d")
+    config = ("--config", "maps.toml")
+    with shell.node("c", *config) as c, shell.node("d", *config) as d:
+        reference = f"{c.address}#{c.banner['fingerprint']}"
+        assert shell.here("join", reference, "--node", "d").returncode == 0
+        for name in names:
+            for number in range(5):
+                key = f"{name}{number}"
+                told(shell, "put", "kept", key, str(number), "--node", name)
+        told(shell, "rm", "kept", "c0", "--node", "c")
+        for node in (c, d):
+            assert node.end(signal.SIGKILL)[0] == -signal.SIGKILL
+    with shell.node("c", *config) as c, shell.node("d", *config):
+        # Before they have met: each has what it has acknowledged itself.
+        for name in names:
+            entries = told(shell, "ls", "kept", "--node", name)["entries"]
+            own = {e["key"]: e["value"] for e in entries if e["key"][0] == name}
+            assert own == {
+                f"{name}{number}": number
+                for number in range(5)
+                if name + str(number) != "c0"
+            }
+        reference = f"{c.address}#{c.banner['fingerprint']}"
+        assert shell.here("join", reference, "--node", "d").returncode == 0
+        wanted = {f"{name}{number}" for name in names for number in range(5)} - {"c0"}
+        until_s = time.monotonic() + SECONDS_MAX
+        for name in names:
+            # What was removed on c, a moment before it died, d perhaps never heard of.
+            while _keys(shell, name) != wanted:
+                assert time.monotonic() < until_s, _keys(shell, name)
+
+
+def _keys(shell: Shell, node: str) -> set[str]:
+    entries = told(shell, "ls", "kept", "--node", node)["entries"]
+    return {entry["key"] for entry in entries}
