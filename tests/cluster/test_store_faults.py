@@ -14,9 +14,13 @@ from typing import Any
 
 import pytest
 
+from barrel_p2p.storage.database import Database
+from barrel_p2p.storage.rows import encode_row
+from barrel_p2p.wire.terms import key_bytes
 from tests.faults import crash_points, flips, power
 from tests.faults.goals import GOALS, Outcome
 from tests.faults.run import goal, said
+from tests.faults.writing import NODE, STORE, Acknowledged, entry_of, wrong_in
 from tests.tools import require_root, require_tool
 from tests.tree import ROOT
 
@@ -76,6 +80,20 @@ def test_p2_power_cuts_lose_nothing_and_a_store_without_flushes_does(
 
 def test_every_goal_is_where_the_table_says() -> None:
     assert all(callable(goal(name)) for name in GOALS)
+
+
+def test_the_check_of_kills_sees_a_lost_and_an_invented_write(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    database, _ = Database.open(path, store=STORE, node=NODE)
+    database.commit([], [encode_row(key_bytes(5), entry_of(5, 7))])
+    database.close()
+    assert wrong_in(path, Acknowledged(last={5: 7})) is None
+    assert "was acknowledged" in str(wrong_in(path, Acknowledged(last={5: 8})))
+    assert "was acknowledged" in str(wrong_in(path, Acknowledged(last={6: 1})))
+    database, _ = Database.open(path, store=STORE, node=NODE)
+    database.commit([], [encode_row(key_bytes(6), entry_of(5, 8))])
+    database.close()
+    assert wrong_in(path, Acknowledged()) is not None
 
 
 def test_an_unknown_goal_is_a_usage_error() -> None:

@@ -12,6 +12,7 @@ from barrel_p2p.errors import StorageError
 from barrel_p2p.ormap import Delta
 from barrel_p2p.storage.database import Database, log_path
 from barrel_p2p.storage.rows import encode_row
+from barrel_p2p.storage.wal import PAGE_BYTES
 from barrel_p2p.wire.terms import key_bytes
 from tests.faults.goals import Outcome
 from tests.faults.writing import NODE, STORE, entry_of
@@ -22,6 +23,8 @@ SEED: Final = 6
 SAMPLES: Final = 1_500
 ROWS: Final = 12
 ROWS_IN_LOG: Final = 8
+FRAME_BYTES: Final = 24 + PAGE_BYTES
+THIN: Final = 16
 
 
 class Shelf:
@@ -89,7 +92,11 @@ class Shelf:
 
 
 def p6(deep: bool, directory: Path) -> Outcome:
-    """Flip every bit and cut at every length; a sample of both, unless ``deep``."""
+    """Flip every bit and cut at every length; a sample of both, unless ``deep``.
+
+    Of the pages in a log it is one byte in ``THIN``, since one checksum covers a page,
+    and of the lengths of a log it is one in ``THIN``.
+    """
     random = Random(SEED)
     memory = Path("/dev/shm")
     wrong: list[str] = []
@@ -118,13 +125,19 @@ def _harms(
     """Name, file, log, and how many of the last writes may be lost by it."""
     file, log = shelf.file_bytes, shelf.log_bytes
     target, name = (log, "log") if log else (file, "file")
-    bits = range(len(target) * 8)
+    # A page of the log has one checksum, so that one byte in many stands for it.
+    bits = [
+        byte * 8 + bit
+        for byte in range(len(target))
+        if not log or (byte - 32) % FRAME_BYTES < 24 or byte % THIN == 0
+        for bit in range(8)
+    ]
     for bit in bits if deep else sorted(random.sample(bits, SAMPLES)):
         data = bytearray(target)
         data[bit // 8] ^= 1 << bit % 8
         changed = (file, bytes(data)) if log else (bytes(data), b"")
         yield f"bit {bit} of the {name}", *changed, 1 if log else 0
-    lengths = range(len(target))
+    lengths = range(0, len(target), THIN if log else 1)
     cuts = set(lengths if deep else random.sample(lengths, SAMPLES // 10)) | {0, 32}
     for length in sorted(cuts):
         changed = (file, target[:length]) if log else (target[:length], b"")
