@@ -7,6 +7,9 @@ parts of it; ``--dir`` says on which disk, for a figure in memory is none.
 - ``persisted``: puts to a map that persists, by 1, 8 and 64 writers at once, beside
   sqlite3 and lmdb with a transaction a write;
 - ``recovery``: a store of a million records, opened and checked;
+- ``placement``: whose a key is, on a node that knows 100 members;
+- ``reminders``: set by 64 writers at once; and on five nodes, how late they are told,
+  how many are not, and how many twice;
 - ``failover``: from the end of a leader, or its silence, until another one leads.
 """
 
@@ -19,7 +22,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench import state_failover, state_map, state_store
+from bench import (
+    state_failover,
+    state_map,
+    state_reminder,
+    state_shard,
+    state_store,
+)
 from bench.harness import ForeignCpu, calib_ns, emit_json
 from bench.ratios import Bar
 
@@ -31,6 +40,8 @@ PARTS: Final[dict[str, Part]] = {
     "maps": state_map.map_figures,
     "persisted": state_store.persisted,
     "recovery": state_store.recovery,
+    "placement": state_shard.placement,
+    "reminders": state_reminder.reminders,
     "failover": state_failover.failover_figures,
 }
 """Name to what measures it; each is told whether to be quick, and a directory."""
@@ -40,6 +51,11 @@ BARS: Final = (
     Bar("map_put_per_s", True, None, 50_000),
     Bar("map_put_same_key_tail_vs_head", True, None, 0.9),
     Bar("persisted_put_64_vs_sqlite", True, None, 5.0),
+    Bar("place_100_members_per_s", True, None, 1_000_000),
+    Bar("remind_64_per_s", True, None, 7_400),
+    Bar("reminder_late_p99_ms", False, None, 100.0),
+    Bar("reminders_missed", False, None, 0),
+    Bar("reminders_duplicate", False, None, 0),
     Bar("recovery_1m_s", False, None, 10.0),
     Bar("failover_kill9_p99_ms", False, None, 3_000.0),
     Bar("failover_silent_p99_ms", False, None, 7_500.0),

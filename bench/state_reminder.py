@@ -22,7 +22,7 @@ from barrel_p2p import Node, run
 from barrel_p2p.config import Config
 from bench.harness import emit_json, percentile
 
-__all__ = ["Told", "main", "remind_64_per_s", "told_on_five"]
+__all__ = ["Told", "main", "remind_64_per_s", "reminders", "told_on_five"]
 
 WRITERS: Final = 64
 WRITE_S: Final = 3.0
@@ -42,24 +42,44 @@ class Told:
     duplicate: int
 
 
-def remind_64_per_s(seconds: float = WRITE_S) -> float:
+def reminders(quick: bool, directory: Path) -> dict[str, float | None]:
+    """All figures of reminders, on the disk of ``directory``."""
+    told = told_on_five(
+        directory / "five",
+        200 if quick else REMINDERS,
+        lead_s=2.0 if quick else LEAD_S,
+        spread_s=1.0 if quick else SPREAD_S,
+    )
+    per_s = remind_64_per_s(directory / "one", 0.2 if quick else WRITE_S)
+    return {
+        "remind_64_per_s": round(per_s),
+        "reminder_late_p99_ms": round(told.late_p99_ms, 2),
+        "reminders_missed": told.missed,
+        "reminders_duplicate": told.duplicate,
+    }
+
+
+def remind_64_per_s(directory: Path, seconds: float = WRITE_S) -> float:
     """Reminders acknowledged in a second, with 64 of them under way."""
-    with tempfile.TemporaryDirectory() as directory:
-        return run(_set_many(Path(directory), seconds))
+    return run(_set_many(directory, seconds))
 
 
 def told_on_five(
-    reminders: int = REMINDERS, *, lead_s: float = LEAD_S, spread_s: float = SPREAD_S
+    directory: Path,
+    reminders: int = REMINDERS,
+    *,
+    lead_s: float = LEAD_S,
+    spread_s: float = SPREAD_S,
 ) -> Told:
     """Set ``reminders`` on five nodes, and hear what is told.
 
     Args:
+        directory: Where the nodes keep theirs.
         reminders: How many.
         lead_s: Seconds from the beginning to the first that is due.
         spread_s: Seconds from that to the last.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        return run(_tell_many(Path(directory), reminders, lead_s, spread_s))
+    return run(_tell_many(directory, reminders, lead_s, spread_s))
 
 
 def _node(directory: Path, number: int) -> Node:
@@ -149,15 +169,8 @@ async def _set(
 
 def main() -> int:
     """Print one JSON object."""
-    told = told_on_five()
-    emit_json(
-        {
-            "remind_64_per_s": round(remind_64_per_s()),
-            "reminder_late_p99_ms": round(told.late_p99_ms, 2),
-            "reminders_missed": told.missed,
-            "reminders_duplicate": told.duplicate,
-        }
-    )
+    with tempfile.TemporaryDirectory() as directory:
+        emit_json(reminders(False, Path(directory)))
     return 0
 
 

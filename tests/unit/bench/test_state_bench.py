@@ -31,6 +31,21 @@ def test_a_quick_run_prints_the_figures_of_the_store(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_quick_run_prints_the_figures_of_placement_and_reminders(
+    tmp_path: Path,
+) -> None:
+    words = ["--quick", "--json", "--only", "placement,reminders", "--dir"]
+    command = [sys.executable, "-m", "bench.state", *words, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["place_100_members_per_s"] > 0
+    assert result["remind_64_per_s"] > 0
+    assert result["reminder_late_p99_ms"] > 0
+    assert (result["reminders_missed"], result["reminders_duplicate"]) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_part_is_a_usage_error() -> None:
     command = [sys.executable, "-m", "bench.state", "--only", "nothing"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
