@@ -95,8 +95,10 @@ def test_churn_has_three_limits(name: str | None) -> None:
 
 
 def test_nothing_may_be_missing_in_the_end() -> None:
-    assert judge_loss([one("1%", delivered=1)]).passed
-    assert not judge_loss([one("1%", delivered=1), one("30%", delivered=0.9999)]).passed
+    """What broadcasts alone have brought is told beside it, and may be less."""
+    all_there = one("1%", delivered=1, heard=0.99)
+    assert judge_loss([all_there]).passed
+    assert not judge_loss([all_there, one("30%", delivered=0.9999, heard=1)]).passed
 
 
 @pytest.mark.parametrize(
