@@ -328,8 +328,8 @@ class Reminders:
         match effect:
             case Consume(name, entry):
                 self._consume(name, entry)
-            case Deliver(_, entry):
-                self._tell(entry)
+            case Deliver(name, entry):
+                self._deliver(name, entry)
             case SetTimer(_, delay_ms):
                 self._arm(delay_ms)
             case Publish():
@@ -376,6 +376,18 @@ class Reminders:
         idle = self._idle
         if idle is not None and not idle.done() and not self._machine.firing:
             idle.set_result(None)
+
+    def _deliver(self, name: bytes, entry: Entry) -> None:
+        tells, after = following(entry, self._clock.wall_ms())
+        if tells:
+            self._tell(entry)
+            return
+        try:
+            self._store.put(name, after)
+        except (
+            BarrelError
+        ) as error:  # It is looked at again, as if nobody had answered.
+            self._complaints.add("reminders", f"{entry.key!r:.80} waits: {error}")
 
     def _tell(self, entry: Entry) -> None:
         event = Reminder(entry.key, payload_of(entry), fence_of(entry))

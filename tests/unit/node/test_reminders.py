@@ -281,6 +281,23 @@ def _quick() -> Any:
     return ReminderSettings(ack_ms=300)
 
 
+@pytest.mark.parametrize("acknowledge", [True, False])
+async def test_what_was_missed_and_is_to_be_skipped_is_told_to_nobody(
+    tmp_path: Path, acknowledge: bool
+) -> None:
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        await a.remind_after("k", 50, every=500, missed="skip")
+        [entry] = a.list_reminders()
+        missed_ms = entry.at_ms + 1_200
+        await eventually(lambda: now_ms() > missed_ms)
+        async with a.reminders(acknowledge=acknowledge) as stream:
+            event = await within(stream.next())
+            assert isinstance(event, Reminder)
+            # A fence grows with the time between occurrences.
+            assert (event.fence - entry.fence) >> 21 >= 3 * 500
+            assert now_ms() >= entry.at_ms + 3 * 500
+
+
 # Clusters.
 
 
