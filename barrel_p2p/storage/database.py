@@ -273,7 +273,7 @@ class Database:
     def _blaming(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             if _code(error) == sqlite3.SQLITE_FULL:
                 raise StoreFull(
                     f"no space to write {self.path}",
@@ -471,7 +471,8 @@ def _parts[T](items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _opening(path: Path) -> Iterator[None]:
     try:
         yield
-    except (_Damage, sqlite3.DatabaseError) as error:
+    except (_Damage, sqlite3.Error, UnicodeDecodeError) as error:
+        # Even the text of an error can hold damaged bytes, and is then no text.
         code = _code(error)
         if isinstance(error, _Damage) or code in _UNREADABLE or code is None:
             raise _corrupt(path, _said(error)) from error

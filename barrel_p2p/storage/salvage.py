@@ -194,7 +194,8 @@ def _readable(path: Path) -> tuple[Delta, int]:
 def _rows(path: Path, order: str) -> Iterator[tuple[object, ...]]:
     if not os.path.lexists(path):
         return
-    with suppress(sqlite3.Error, StorageError), connect_unchecked(path) as connection:
+    damage = (sqlite3.Error, StorageError, UnicodeDecodeError)
+    with suppress(*damage), connect_unchecked(path) as connection:
         yield from connection.execute(f"SELECT * FROM entry ORDER BY key {order}")
 
 

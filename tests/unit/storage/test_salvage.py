@@ -109,6 +109,20 @@ def test_a_store_without_its_first_page_is_told_what_it_is(
     assert check_store(store).state == "whole"
 
 
+@pytest.mark.parametrize("word", [b"CREATE TABLE entry", b"entry(key BLOB", b"meta(k"])
+@pytest.mark.parametrize("byte", [0xE5, 0x00, 0xFF, 0x22])
+def test_tables_whose_text_is_damaged_are_told(
+    store: Path, word: bytes, byte: int
+) -> None:
+    data = bytearray(store.read_bytes())
+    data[data.index(word)] = byte
+    store.write_bytes(data)
+    assert check_store(store).state == "damaged"
+    done = salvage_store(store, store="map/m", node="a@h")
+    assert done.kept <= KEYS
+    assert check_store(store).state == "whole"
+
+
 def test_a_log_that_lost_its_store_is_damage(store: Path) -> None:
     store.unlink()
     log_path(store).write_bytes(b"left")
