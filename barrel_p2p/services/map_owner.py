@@ -121,6 +121,7 @@ class MapOwner:
         if options.prune_on_peer_down:
             self._presence = Presence(creation, lives)
         self._alike = AlikeKeys()
+        self._writing: dict[bytes, int] = {}  # what waits for the disk, how often
         self._unkept: dict[bytes, None] = {}  # what the disk did not take
         self._untold: Delta = {}  # written, and not yet given to gossip
         self.removed = Removed()
@@ -256,11 +257,17 @@ class MapOwner:
         assert self._log is not None
         self._stamper.forget(key)
         committed = self._log.append(delta)
+        for name in delta:
+            self._writing[name] = self._writing.get(name, 0) + 1
         # Before whoever waits for it runs on, it is seen.
         committed.add_done_callback(partial(self._committed, delta))
         return committed
 
     def _committed(self, delta: Delta, committed: asyncio.Future[None]) -> None:
+        for name in delta:
+            self._writing[name] -= 1
+            if not self._writing[name]:
+                del self._writing[name]
         if committed.cancelled() or committed.exception() is not None:
             return
         if self._handle is None:
@@ -428,6 +435,8 @@ class MapOwner:
             self._project(change.key_bytes, change.before, change.after)
 
     def _forget_rows(self, names: list[bytes]) -> None:
+        # A row that is just being written anew must not go with the old one.
+        names = [name for name in names if name not in self._writing]
         if not names or self._log is None:
             return
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.core.ormap import TOMBSTONE, Entry, OrMap
 from barrel_p2p.services import map_removed
 from barrel_p2p.services.map_lives import REFUSE_MS, UNKNOWN_MS
+from barrel_p2p.storage.replica_log import Log
+from barrel_p2p.testing.nodes.disk import SimDisk, SimStores
 from tests.map_net import MapNet, MapNode
 
 HOUR_MS = 3_600_000
@@ -185,6 +188,47 @@ async def test_what_can_not_be_remembered_is_refused_and_counted(
     assert a.owner.removed.refused == 10
     assert a.owner.removed.revived == 10
     assert net.complaints.total > before
+
+
+# What is on disk.
+
+
+async def _opened(net: MapNet, disk: SimDisk) -> Log:
+    return await SimStores(disk, HLC(net.clock)).open(Path("m.db"), store="map/m")
+
+
+async def _restarted(net: MapNet, disk: SimDisk, log: Log) -> MapNode:
+    await log.close()
+    net.clock.advance(1)
+    return net.add("a@h", log=await _opened(net, disk))
+
+
+async def _written(*writes: asyncio.Future[None] | None) -> None:
+    await asyncio.gather(*(write for write in writes if write is not None))
+
+
+async def test_a_write_is_kept_while_what_was_removed_before_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """D3: the row of a removed key is let go just as the key is written anew."""
+    monkeypatch.setattr(map_removed, "ASIDE_MAX", 2)
+    net, disk = MapNet(persist=True), SimDisk()
+    log = await _opened(net, disk)
+    a = net.add("a@h", log=log)
+    for key in ("k", "other"):
+        await _written(a.owner.remove(key))
+        net.clock.advance(1)
+    a.collect()
+    assert len(a.owner.removed.aside) == 2
+    await _written(a.owner.remove("last"))
+    net.clock.advance(1)
+    writes = [a.owner.put("k", n) for n in range(2)]
+    a.collect()
+    await _written(*writes)
+    assert a.shown == {"k": 1}
+    await log.sync()
+    again = await _restarted(net, disk, log)
+    assert again.shown == {"k": 1}
 
 
 # Entries that go with their writers.
