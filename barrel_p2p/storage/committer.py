@@ -26,7 +26,9 @@ class Waiting(Protocol):
     """What the thread commits for."""
 
     def commit_waiting(self) -> None:
-        """Commit what waits now. Runs in the thread; raises nothing."""
+        """Commit what waits now. Runs in the thread. It should raise nothing; what it
+        raises goes to the loop's exception handler, and stops no other store.
+        """
 
 
 @final
@@ -54,11 +56,13 @@ class Committer:
             NotStarted: ``close`` was called.
         """
         with self._lock:
+            if self._closed:
+                raise NotStarted("the committer is closed")
             self._waiting.append(store)
             if self._running:
                 return
             self._running = True
-        self._submit(self._round)
+            self._submit(self._round)
 
     def run[T](self, job: Callable[[], T]) -> asyncio.Future[T]:
         """Run ``job`` in the thread, after the transaction that runs now.
@@ -81,7 +85,8 @@ class Committer:
 
     def close(self) -> None:
         """Wait for the transaction that runs, and end the thread. Idempotent."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         self._thread.shutdown(wait=True)
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -92,14 +97,26 @@ class Committer:
 
     def _round(self) -> None:
         """One transaction for each store that waits. Then others have their turn."""
-        with self._lock:
-            stores, self._waiting = self._waiting, deque()
-        for store in stores:
-            store.commit_waiting()
-        with self._lock:
-            self._running = bool(self._waiting)
-            if not self._running:
+        while True:
+            with self._lock:
+                stores, self._waiting = self._waiting, deque()
+            for store in stores:
+                self._commit(store)
+            with self._lock:
+                self._running = bool(self._waiting)
+                if not self._running:
+                    return
+            # After ``close`` no round can follow, and no store is added to this one.
+            with contextlib.suppress(NotStarted):
+                self._submit(self._round)
                 return
-        # After ``close`` nobody waits for an answer any more.
-        with contextlib.suppress(NotStarted):
-            self._submit(self._round)
+
+    def _commit(self, store: Waiting) -> None:
+        try:
+            store.commit_waiting()
+        except Exception as error:  # noqa: BLE001 -- others go on
+            context = {
+                "message": f"a store failed to commit: {store!r}",
+                "exception": error,
+            }
+            self.tell(lambda: self.loop.call_exception_handler(context))

@@ -401,21 +401,18 @@ class ReplicaLog:
             batch, self._batch = self._batch, _Batch()
         error: StorageError | None = None
         if batch.told:
-            error = self._write(batch)
+            error = self._guarded(lambda: self._write(batch))
             self._committer.tell(lambda: self._settle(batch, error))
         if error is None and self._database is not None and self._database.is_due:
             fault = self._guarded(self._database.checkpoint)
             if fault is not None:
                 self._committer.tell(lambda: self._judge(fault))
 
-    def _write(self, batch: _Batch) -> StorageError | None:
-        database = self._database
-        if database is None:
-            return Degraded(f"the store {self._name!r} takes no writes")
-        if not batch.rows and not batch.gone:
-            return None
-        gone, rows = list(batch.gone), list(batch.rows.values())
-        return self._guarded(lambda: database.commit(gone, rows))
+    def _write(self, batch: _Batch) -> None:
+        if self._database is None:
+            raise Degraded(f"the store {self._name!r} takes no writes")
+        if batch.rows or batch.gone:
+            self._database.commit(list(batch.gone), list(batch.rows.values()))
 
     def _guarded(self, write: Callable[[], None]) -> StorageError | None:
         try:
@@ -423,12 +420,25 @@ class ReplicaLog:
         except StoreFull as error:
             return error
         except StorageError as error:
-            # No second try on this connection: what it believes may be wrong.
-            if self._database is not None:
-                self._database.drop()
-                self._database = None
+            self._drop_database()
             return error
+        except Exception as error:  # noqa: BLE001 -- and is told
+            # SQLite without memory is a MemoryError, for one.
+            self._drop_database()
+            degraded = Degraded(
+                f"cannot write {self._path}: {error!r}",
+                hint="reopen the store or restart the node",
+            )
+            degraded.__cause__ = error
+            return degraded
         return None
+
+    def _drop_database(self) -> None:
+        # No second try on this connection: what it believes may be wrong.
+        database, self._database = self._database, None
+        if database is not None:
+            with contextlib.suppress(Exception):
+                database.drop()
 
     def _compact(self) -> None:
         self.commit_waiting()

@@ -16,6 +16,7 @@ from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.errors import (
     ClockDrift,
     Conflict,
+    Degraded,
     InvalidValue,
     NotEncodable,
     NotStarted,
@@ -24,9 +25,11 @@ from barrel_p2p.errors import (
 )
 from barrel_p2p.ormap import Delta, Entry, OrMap
 from barrel_p2p.replica_log import Committer, ReplicaLog, check_restart_safe
+from barrel_p2p.storage.rows import encode_row
 from barrel_p2p.storage.stores import store_file_name
 from barrel_p2p.testing import FakeClock
 from barrel_p2p.wire.terms import key_bytes
+from tests.endpoints import within
 
 NODE = "a@h"
 
@@ -286,6 +289,38 @@ async def test_a_store_is_open_once(disk: Disk) -> None:
     await log.append(at("k", 1, 1))
     await log.close()
     assert (await reopened(disk)) == at("k", 1, 1)
+
+
+async def test_an_error_nobody_expects_degrades_its_own_store_only(disk: Disk) -> None:
+    """As a MemoryError of SQLite does; here, an integer that it cannot hold."""
+    log, other = await disk.open(), await disk.open("t")
+    (row,) = (encode_row(key, entry) for key, entry in at("k", 1, 1).items())
+    failing = log.append({})
+    log._batch.put((*row[:5], 1 << 70))
+    with pytest.raises(Degraded, match=r"cannot write .*s\.db: OverflowError"):
+        await within(failing)
+    assert log.state == "degraded"
+    await within(other.append(at("k", 1, 1)))
+    assert await log.reopen() == {}
+    await within(log.append(at("l", 1, 1)))
+    await log.close()
+    await other.close()
+
+
+async def test_a_store_that_raises_stops_no_other(disk: Disk) -> None:
+    class Raising:
+        def commit_waiting(self) -> None:
+            raise ValueError("not expected")
+
+    loop, said = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _, context: said.append(context["exception"]))
+    log = await disk.open()
+    disk.committer.wake(Raising())
+    await within(log.append(at("k", 1, 1)))
+    disk.committer.wake(Raising())
+    await within(log.append(at("l", 1, 1)))
+    assert [type(error) for error in said] == [ValueError, ValueError]
+    await log.close()
 
 
 async def test_files_are_private(disk: Disk) -> None:
