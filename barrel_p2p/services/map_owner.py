@@ -12,7 +12,7 @@ Source: Barrel P2P documentation, "Replicated maps".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, final
 
@@ -122,7 +122,8 @@ class MapOwner:
             self._presence = Presence(creation, lives)
         self._alike = AlikeKeys()
         self._writing: dict[bytes, int] = {}  # what waits for the disk, how often
-        self._unkept: dict[bytes, None] = {}  # what the disk did not take
+        self._unkept: dict[bytes, None] = {}  # rows that are not as they should be
+        self._all_unkept = False  # nor may any other be
         self._untold: Delta = {}  # written, and not yet given to gossip
         self.removed = Removed()
         self._handle: MapGossip | None = None
@@ -419,8 +420,9 @@ class MapOwner:
         if log is None or log.state != "degraded":
             return
         self._recover(await log.reopen())
-        await log.append(self.entries.snapshot())
-        self._unkept.clear()
+        self._all_unkept = True
+        self._keep_again()
+        await log.sync()
 
     def _recover(self, delta: Delta) -> None:
         if self._presence is not None:
@@ -435,15 +437,21 @@ class MapOwner:
             self._project(change.key_bytes, change.before, change.after)
 
     def _forget_rows(self, names: list[bytes]) -> None:
-        # A row that is just being written anew must not go with the old one.
-        names = [name for name in names if name not in self._writing]
         if not names or self._log is None:
             return
+        # A row that is just being written anew must not go with the old one.
+        busy = [name for name in names if name in self._writing]
+        if busy:
+            self._unkept.update(dict.fromkeys(busy))
+            names = [name for name in names if name not in self._writing]
+        if not names:
+            return
         try:
-            self._log.forget(names)
+            gone = self._log.forget(names)
         except BarrelError as error:
-            # Harmless: a tombstone, or what is dropped again when it is recovered.
-            self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+            self._not_kept(names, error)
+        else:
+            gone.add_done_callback(partial(self._was_kept, names))
 
     def _keep(self, delta: Delta) -> None:
         """Write behind: whoever wrote it has it on disk, and a sync brings it again."""
@@ -451,24 +459,35 @@ class MapOwner:
         try:
             kept = self._log.append(delta)
         except BarrelError as error:
-            self._unkept.update(dict.fromkeys(delta))
-            self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+            self._not_kept(delta, error)
         else:
-            kept.add_done_callback(partial(self._was_kept, delta))
+            kept.add_done_callback(partial(self._was_kept, list(delta)))
 
-    def _was_kept(self, delta: Delta, kept: asyncio.Future[None]) -> None:
+    def _was_kept(self, names: list[bytes], kept: asyncio.Future[None]) -> None:
         error = None if kept.cancelled() else kept.exception()
         if error is not None:
-            self._unkept.update(dict.fromkeys(delta))
-            self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+            self._not_kept(names, error)
+
+    def _not_kept(self, names: Iterable[bytes], error: BaseException) -> None:
+        # A value may be there still whose tombstone is here, or is forgotten already.
+        self._unkept.update(dict.fromkeys(names))
+        self._complaints.add(f"map {self.name}", f"not on disk: {error}")
 
     def _keep_again(self) -> None:
         # What did not get to a disk that was full, once that takes writes again.
-        if not self._unkept or self._log is None or self._log.state != "open":
+        if self._log is None or self._log.state != "open":
+            return
+        if not self._unkept and not self._all_unkept:
             return
         unkept, self._unkept = self._unkept, {}
-        held = self.entries.snapshot()
-        self._keep({name: held[name] for name in unkept if name in held})
+        every, self._all_unkept = self._all_unkept, False
+        held = {**self.removed.aside, **self.entries.snapshot()}
+        gone = [name for name in unkept if name not in held]
+        if not every:
+            held = {name: held[name] for name in unkept if name in held}
+        if held:
+            self._keep(held)
+        self._forget_rows(gone)
 
     # What is shown.
 

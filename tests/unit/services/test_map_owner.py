@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from barrel_p2p import InvalidValue, MapPut, MapRemove, NotEncodable
+from barrel_p2p import InvalidValue, MapPut, MapRemove, NotEncodable, StorageError
 from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.core.ormap import TOMBSTONE, Entry, OrMap
 from barrel_p2p.services import map_removed
 from barrel_p2p.services.map_lives import REFUSE_MS, UNKNOWN_MS
 from barrel_p2p.storage.replica_log import Log
-from barrel_p2p.testing.nodes.disk import SimDisk, SimStores
+from barrel_p2p.testing.nodes.disk import Fault, SimDisk, SimStores
 from tests.map_net import MapNet, MapNode
 
 HOUR_MS = 3_600_000
@@ -229,6 +230,87 @@ async def test_a_write_is_kept_while_what_was_removed_before_is_forgotten(
     await log.sync()
     again = await _restarted(net, disk, log)
     assert again.shown == {"k": 1}
+
+
+async def _with_a_tombstone_that_is_nowhere_on_disk(
+    fault: Fault,
+) -> tuple[MapNet, SimDisk, Log, MapNode]:
+    net, disk = MapNet(persist=True), SimDisk(Random(1))
+    log = await _opened(net, disk)
+    a, b = net.add("a@h", log=log), net.add("b@h", log=await _opened(net, SimDisk()))
+    await _written(a.owner.put("k", "old"))
+    b.hear(a)
+    disk.fault = fault
+    net.clock.advance(1)
+    await _written(b.owner.remove("k"))
+    a.hear(b)
+    assert a.shown == {}
+    with pytest.raises(StorageError):
+        await log.sync()
+    net.clock.advance(1)
+    a.collect()
+    assert a.owner.entries.snapshot() == {}
+    return net, disk, log, a
+
+
+async def _mended(disk: SimDisk, log: Log, node: MapNode, *, reopens: bool) -> None:
+    disk.fault = None
+    if reopens:
+        await node.owner.reopen()
+    else:
+        await log.sync()
+        node.collect()
+    assert log.state == "open"
+    await log.sync()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reopens"), [("broken", True), ("full", True), ("full", False)]
+)
+async def test_a_key_that_was_removed_while_the_disk_failed_stays_removed(
+    fault: Fault, reopens: bool
+) -> None:
+    """D6: its tombstone is told no more when the disk takes writes again."""
+    net, disk, log, a = await _with_a_tombstone_that_is_nowhere_on_disk(fault)
+    assert len(a.owner.removed.aside) == 1
+    await _mended(disk, log, a, reopens=reopens)
+    again = await _restarted(net, disk, log)
+    assert again.shown == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reopens"), [("broken", True), ("full", True), ("full", False)]
+)
+async def test_a_removal_that_was_forgotten_while_the_disk_failed_stays(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault, reopens: bool
+) -> None:
+    """D6: nothing but the row of the value says that there was such a key."""
+    monkeypatch.setattr(map_removed, "ASIDE_MAX", 0)
+    net, disk, log, a = await _with_a_tombstone_that_is_nowhere_on_disk(fault)
+    assert a.owner.removed.aside == {}
+    await _mended(disk, log, a, reopens=reopens)
+    again = await _restarted(net, disk, log)
+    assert again.shown == {}
+
+
+async def test_a_write_that_fails_leaves_the_removal_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The row that was not let go for its sake is let go later."""
+    monkeypatch.setattr(map_removed, "ASIDE_MAX", 0)
+    net, disk = MapNet(persist=True), SimDisk()
+    log = await _opened(net, disk)
+    a = net.add("a@h", log=log)
+    await _written(a.owner.remove("k"))
+    net.clock.advance(1)
+    disk.fault = "full"
+    write = a.owner.put("k", 1)
+    a.collect()
+    with pytest.raises(StorageError):
+        await _written(write)
+    await _mended(disk, log, a, reopens=False)
+    again = await _restarted(net, disk, log)
+    assert again.owner.entries.snapshot() == {}
 
 
 # Entries that go with their writers.
