@@ -58,20 +58,21 @@ class PauseWatch:
             if type(clock) is SystemClock
             else lambda: clock.now_ms() / 1_000
         )
-        self._watching: dict[int, tuple[PauseListener, int]] = {}
+        self._watching: dict[int, tuple[PauseListener, int, float]] = {}
         self._count = 0
         self._soonest_s = _NEVER
         self._beat_s = 0.0
         self._due_s = _NEVER  # When it is too long since the last beat.
         self._period_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0  # When it fires, by the loop's clock.
 
     def watch(self, listener: PauseListener, *, after_ms: int) -> Callable[[], None]:
         """Call ``listener`` after every pause, until the result is called.
 
         Args:
             listener: Gets the milliseconds for which nothing ran, rounded up to the
-                beat before them. It raises nothing.
+                beat before them, and never to before this call. It raises nothing.
             after_ms: Pauses that are not longer mean nothing, ``AFTER_MS_MIN`` or more.
 
         Raises:
@@ -81,7 +82,7 @@ class PauseWatch:
             raise InvalidValue(f"after_ms={after_ms} is below {AFTER_MS_MIN}")
         self._count += 1
         number = self._count
-        self._watching[number] = listener, after_ms
+        self._watching[number] = listener, after_ms, self._now_s()
         self._changed()
 
         def forget() -> None:
@@ -115,26 +116,36 @@ class PauseWatch:
 
     def _changed(self) -> None:
         was_active = self._timer is not None
-        if self._timer is not None:
+        if self._watching:
+            soonest_ms = min(after_ms for _, after_ms, _ in self._watching.values())
+            self._soonest_s = soonest_ms / 1_000
+            self._period_s = min(BEAT_MS, soonest_ms // _BEATS) / 1_000
+            now_s = self._now_s()
+            self._beaten(self._beat_s if was_active else now_s)
+            self._arm_within(max(0.0, self._beat_s + self._period_s - now_s))
+        elif self._timer is not None:
             self._timer.cancel()
             self._timer = None
             self._due_s = _NEVER
-        if self._watching:
-            soonest_ms = min(after_ms for _, after_ms in self._watching.values())
-            self._soonest_s = soonest_ms / 1_000
-            self._period_s = min(BEAT_MS, soonest_ms // _BEATS) / 1_000
-            self._beaten(self._beat_s if was_active else self._now_s())
-            self._arm()
         if self.on_active is not None and was_active != bool(self._watching):
             self.on_active(not was_active)
 
-    def _arm(self) -> None:
+    def _arm_within(self, delay_s: float) -> None:
+        # A beat that comes soon enough stays: it must come however often they change.
+        if self._timer is not None:
+            if self._timer_s <= asyncio.get_running_loop().time() + delay_s:
+                return
+            self._timer.cancel()
+        self._arm(delay_s)
+
+    def _arm(self, delay_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._period_s, self._beat)
+        self._timer_s = loop.time() + delay_s
+        self._timer = loop.call_at(self._timer_s, self._beat)
 
     def _beat(self) -> None:
         # Armed first: a listener may watch, or stop to.
-        self._arm()
+        self._arm(self._period_s)
         self.look()
         if self._timer is not None:
             self._beaten(self._now_s())
@@ -144,9 +155,17 @@ class PauseWatch:
         self._due_s = at_s + self._soonest_s
 
     def _paused(self, now_s: float) -> None:
-        paused_ms = round((now_s - self._beat_s) * 1_000)
+        told = [
+            (listener, paused_ms)
+            for listener, after_ms, since_s in self._watching.values()
+            if (paused_ms := self._paused_ms(now_s, since_s)) > after_ms
+        ]
+        if not told:
+            return  # Whoever would have heard of it watches only since then.
         self._beaten(now_s)
         self.pauses += 1
-        for listener, after_ms in list(self._watching.values()):
-            if paused_ms > after_ms:
-                listener(paused_ms)
+        for listener, paused_ms in told:
+            listener(paused_ms)
+
+    def _paused_ms(self, now_s: float, since_s: float) -> int:
+        return round((now_s - max(self._beat_s, since_s)) * 1_000)

@@ -107,6 +107,40 @@ async def test_a_busy_loop_that_goes_on_is_no_pause() -> None:
     watch.close()
 
 
+@pytest.mark.parametrize("after_ms", [400, 800])
+@pytest.mark.parametrize("every_s", [0, 0.01])
+async def test_watching_and_forgetting_again_and_again_is_no_pause(
+    after_ms: int, every_s: float
+) -> None:
+    told: list[int] = []
+    watch = PauseWatch(SystemClock())
+    watch.watch(told.append, after_ms=400)
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        forget = watch.watch(told.append, after_ms=after_ms)
+        await asyncio.sleep(every_s)  # not synchronisation: more often than a beat
+        forget()
+        watch.look()
+    assert told == []
+    watch.close()
+
+
+async def test_what_was_before_a_listener_watched_is_no_pause_of_its() -> None:
+    clock = FakeClock()
+    watch = PauseWatch(clock)
+    long: list[int] = []
+    short: list[int] = []
+    watch.watch(long.append, after_ms=1_000)
+    clock.advance(600)
+    watch.watch(short.append, after_ms=500)
+    watch.look()
+    assert (long, short, watch.pauses) == ([], [], 0)
+    clock.advance(501)
+    watch.look()
+    assert (long, short, watch.pauses) == ([1_101], [501], 1)
+    watch.close()
+
+
 async def test_nothing_beats_while_nobody_watches() -> None:
     active: list[bool] = []
     watch = PauseWatch(SystemClock(), on_active=active.append)
