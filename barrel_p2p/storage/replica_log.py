@@ -135,6 +135,8 @@ class ReplicaLog:
         self._state: State = "open"
         self._fault: str | None = None
         self._broken: Degraded | None = None
+        self._reopening = asyncio.Lock()
+        self._opening: asyncio.Future[tuple[Database, Delta]] | None = None
         self._lock = threading.Lock()
         self._batch = _Batch()
         self._woken = False
@@ -298,20 +300,20 @@ class ReplicaLog:
         Raises:
             StoreCorrupt: The file is no whole store. The store stays degraded.
             StorageError: It still cannot be opened or written.
+            ClockDrift: As for ``open``. The store stays degraded.
             NotStarted: The store is closed.
+
+        Guarantee:
+            One that is cancelled changes nothing; the next one has what it has read.
         """
-        if self._state == "closed":
-            raise self._closed()
-        if self._database is None:
-            await asyncio.shield(self._committer.run_on_disk(self._open_again))
-            recovered = self.release_recovered()
-        else:
+        async with self._reopening:
+            if self._state == "closed":
+                raise self._closed()
+            if self._broken is not None:
+                return await self._replace_database()
             await self.snapshot()
-            recovered = {}
-        absorb(self._hlc, recovered)
-        self._broken = None
-        self._turn("open", None)
-        return recovered
+            self._judge(None)
+            return {}
 
     async def close(self) -> None:
         """Write what waits, move the log into the file, and let go of it. Idempotent.
@@ -335,6 +337,30 @@ class ReplicaLog:
         await asyncio.shield(self._committer.run_on_disk(self._remove))
 
     # In the loop.
+
+    async def _replace_database(self) -> Delta:
+        # Once that is done, everyone whose write has failed has been told.
+        await asyncio.shield(self._committer.run(self._refuse_waiting))
+        database, recovered = await self._opened_again()
+        try:
+            absorb(self._hlc, recovered)
+        except BaseException:
+            await asyncio.shield(self._committer.run(database.drop))
+            raise
+        self._database, self._recovered, self._broken = database, {}, None
+        self._judge(None)
+        return recovered
+
+    async def _opened_again(self) -> tuple[Database, Delta]:
+        if self._opening is None:
+            self._opening = self._committer.run_on_disk(self._open_again)
+        try:
+            opened = await asyncio.shield(self._opening)
+        except Exception:
+            self._opening = None
+            raise
+        self._opening = None
+        return opened
 
     def _check_writable(self) -> None:
         if self._state == "closed":
@@ -440,6 +466,10 @@ class ReplicaLog:
             with contextlib.suppress(Exception):
                 database.drop()
 
+    def _refuse_waiting(self) -> None:
+        self._drop_database()
+        self.commit_waiting()
+
     def _compact(self) -> None:
         self.commit_waiting()
         database = self._database
@@ -459,10 +489,9 @@ class ReplicaLog:
 
     # In the disk's thread, while there is no database.
 
-    def _open_again(self) -> None:
-        database, self._recovered = Database.open(
-            self._path, store=self._name, node=self._node
-        )
+    def _open_again(self) -> tuple[Database, Delta]:
+        opened = Database.open(self._path, store=self._name, node=self._node)
+        database, _ = opened
         try:
             # Written anew from what was read: the log may have pages that a failed
             # flush left nowhere but in memory.
@@ -470,7 +499,7 @@ class ReplicaLog:
         except BaseException:
             database.drop()
             raise
-        self._database = database
+        return opened
 
     def _remove(self) -> None:
         for path in (log_path(self._path), self._path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,10 +43,26 @@ class Disk:
         self.path = path
         self.committer = committer
 
-    async def open(self, name: str = "s", *, node: str = NODE) -> ReplicaLog:
+    async def open(
+        self, name: str = "s", *, node: str = NODE, hlc: HLC | None = None
+    ) -> ReplicaLog:
         return await ReplicaLog.open(
-            self.path / f"{name}.db", store=name, node=node, committer=self.committer
+            self.path / f"{name}.db",
+            store=name,
+            node=node,
+            committer=self.committer,
+            hlc=hlc,
         )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing is opened while the disk's one thread is busy."""
+        free = threading.Event()
+        self.committer.run_on_disk(free.wait)
+        try:
+            yield
+        finally:
+            free.set()
 
     @property
     def file(self) -> Path:
@@ -292,19 +310,51 @@ async def test_a_store_is_open_once(disk: Disk) -> None:
 
 
 async def test_an_error_nobody_expects_degrades_its_own_store_only(disk: Disk) -> None:
-    """As a MemoryError of SQLite does; here, an integer that it cannot hold."""
+    """As a MemoryError of SQLite does."""
     log, other = await disk.open(), await disk.open("t")
-    (row,) = (encode_row(key, entry) for key, entry in at("k", 1, 1).items())
-    failing = log.append({})
-    log._batch.put((*row[:5], 1 << 70))
-    with pytest.raises(Degraded, match=r"cannot write .*s\.db: OverflowError"):
-        await within(failing)
-    assert log.state == "degraded"
+    await degrade(log)
     await within(other.append(at("k", 1, 1)))
     assert await log.reopen() == {}
     await within(log.append(at("l", 1, 1)))
     await log.close()
     await other.close()
+
+
+async def test_a_reopening_that_is_cancelled_leaves_the_next_one_all(
+    disk: Disk,
+) -> None:
+    log = await disk.open()
+    await log.append(at("k", 1, 1))
+    await degrade(log)
+    with disk.held():
+        with pytest.raises(TimeoutError):
+            await within(log.reopen(), 0.05)
+        assert log.state == "degraded"
+        again = [asyncio.ensure_future(log.reopen()) for _ in range(2)]
+        await asyncio.sleep(0)
+    assert await within(asyncio.gather(*again)) == [at("k", 1, 1), {}]
+    assert (log.state, log.fault) == ("open", None)
+    await within(log.append(at("l", 1, 1)))
+    await log.close()
+    assert (await reopened(disk)) == merged(at("k", 1, 1), at("l", 1, 1))
+
+
+async def test_a_store_that_is_ahead_of_the_clock_reopens_when_it_has_followed(
+    disk: Disk,
+) -> None:
+    wall = FakeClock()
+    log = await disk.open(hlc=HLC(wall))
+    ahead = at("k", wall.wall_ms() + 100_000, 1)
+    await log.append(ahead)
+    await degrade(log)
+    with pytest.raises(ClockDrift):
+        await log.reopen()
+    with pytest.raises(Degraded):
+        log.append({})
+    wall.advance(100_000)
+    assert await within(log.reopen()) == ahead
+    assert log.state == "open"
+    await log.close()
 
 
 async def test_a_store_that_raises_stops_no_other(disk: Disk) -> None:
@@ -417,6 +467,16 @@ def test_names_of_files_are_short_and_differ() -> None:
     names = [store_file_name("ü" * 200 + end) for end in "ab"]
     assert len(set(names)) == 2
     assert max(map(len, names)) < 255
+
+
+async def degrade(log: ReplicaLog) -> None:
+    """Have the thread meet what it does not expect: an integer beyond SQLite's."""
+    (row,) = (encode_row(key, entry) for key, entry in at("-", 1, 1).items())
+    failing = log.append({})
+    log._batch.put((*row[:5], 1 << 70))
+    with pytest.raises(Degraded, match=r"cannot write .*\.db: OverflowError"):
+        await within(failing)
+    assert log.state == "degraded"
 
 
 async def reopened(disk: Disk) -> Delta:
