@@ -147,6 +147,10 @@ class Database:
             try:
                 # SQLite flushes the name of its log too, and hears of no failure.
                 sync_directory(path.parent)
+                with path.open("rb") as file:
+                    mode = file.read(_LOG_MODE_AT + len(_LOG_MODE))[_LOG_MODE_AT:]
+                if mode != _LOG_MODE:  # SQLite would open it, and refuse to write.
+                    raise _Damage(f"its format is {mode!r}, not {_LOG_MODE!r}")
                 log = examine_log(log_path(path), path)
                 if log.damage is not None:
                     raise _Damage(log.damage)

@@ -126,3 +126,12 @@ def test_a_torn_header_before_what_the_file_has_already_is_fine(killed: Path) ->
     log[15] ^= 1
     log_path(killed).write_bytes(log)
     assert recovered(killed) == list(range(WRITES))
+
+
+@pytest.mark.parametrize("bit", range(16))
+def test_a_header_that_would_make_it_read_only_is_told(killed: Path, bit: int) -> None:
+    data = bytearray(killed.read_bytes())
+    data[18 + bit // 8] ^= 1 << bit % 8
+    killed.write_bytes(data)
+    with pytest.raises(StoreCorrupt):
+        recovered(killed)
