@@ -236,9 +236,14 @@ class ReminderMachine:
             return True
         if not self._owned:
             return False
-        known = self._synced or not self._members
-        self._held = now_ms < (self._quiet_ms if known else self._patience_ms)
+        self._held = now_ms < self._settles_ms()
         return not self._held
+
+    def _settles_ms(self) -> int:
+        # Members that come and go for ever hold up nothing beyond the patience.
+        if self._synced or not self._members:
+            return min(self._quiet_ms, self._patience_ms)
+        return self._patience_ms
 
     # What is due.
 
@@ -335,9 +340,7 @@ class ReminderMachine:
             return
         wait_ms = self.settings.scan_ms
         if self._held:
-            known = self._synced or not self._members
-            until_ms = self._quiet_ms if known else self._patience_ms
-            wait_ms = min(wait_ms, until_ms - now_ms)
+            wait_ms = min(wait_ms, self._settles_ms() - now_ms)
         else:
             if self._heap:
                 wait_ms = min(wait_ms, self._heap[0][0] - self._wall.wall_ms())

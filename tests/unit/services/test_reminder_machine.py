@@ -236,6 +236,20 @@ def test_without_a_neighbour_to_compare_with_patience_ends(bench: Bench) -> None
     assert [at for at, _ in bench.run(30_000)] == [18_000]
 
 
+def test_members_that_come_and_go_for_ever_hold_nothing_up_beyond_patience(
+    bench: Bench,
+) -> None:
+    bench.tell(Unsure(), MemberUp("a@h", 1))
+    bench.set(b"k", -5_000)
+    bench.tell(Synced())
+    fired = []
+    for _ in range(30):
+        bench.tell(MemberUp("b@h", 1), MemberDead("b@h", 1, "left"))
+        since = bench.now
+        fired += [at + since - 5_000 for at, _ in bench.run(1_000)]
+    assert fired == [18_000]
+
+
 def test_alone_there_is_nobody_to_compare_with(bench: Bench) -> None:
     bench.tell(Unsure(), MemberUp("me@h", 1), MemberUp("a@h", 1))
     bench.tell(MemberDead("a@h", 1, "left"))
