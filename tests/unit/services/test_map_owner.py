@@ -276,6 +276,7 @@ async def test_a_key_that_was_removed_while_the_disk_failed_stays_removed(
     await _mended(disk, log, a, reopens=reopens)
     again = await _restarted(net, disk, log)
     assert again.shown == {}
+    assert again.owner.stats().removed == 1
 
 
 @pytest.mark.parametrize(
