@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from barrel_p2p.testing.experiments.outcome import Goal
 from barrel_p2p.testing.nodes.reminder_goal import goals_reminders
 from barrel_p2p.testing.nodes.reminder_trial import reminder_trial
 from tests.sim.elsewhere import elsewhere, need_same_digests
@@ -27,12 +28,12 @@ def test_reminders_depend_on_the_seed_and_on_nothing_else(
     )
 
 
-def test_every_goal_of_reminders_is_reached_by_its_first_seed() -> None:
+@pytest.mark.parametrize("goal", goals_reminders(1), ids=lambda goal: goal.name)
+def test_every_goal_of_reminders_is_reached_by_its_first_seed(goal: Goal) -> None:
     """C5, C6, C7, P8; ``make state-faults`` runs more of them."""
-    for goal in goals_reminders(1):
-        verdict = goal.judge([job.call(**job.arguments) for job in goal.jobs])
-        assert verdict.passed, (goal.name, verdict)
-        assert verdict.figure == 0
+    verdict = goal.judge([job.call(**job.arguments) for job in goal.jobs])
+    assert verdict.passed, verdict
+    assert verdict.figure == 0
 
 
 def test_without_faults_five_thousand_are_told_once_and_in_time() -> None:

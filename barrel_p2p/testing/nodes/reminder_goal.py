@@ -68,8 +68,7 @@ def goals_reminders(count: int) -> tuple[Goal, ...]:
         _goal(
             "P8",
             "When all nodes are killed at once, what had fired does not fire again.",
-            "missed, but for those being fired: 0; told again, because only a node that"
-            f" was killed knew: <= {DUPLICATES:.1%}, with another fence: 0",
+            "missed, but for those being fired: 0; told again: 0",
             (4 if count <= SEEDS_SMALL else 2) * count,
             judge_restart,
             churn="all",
@@ -131,14 +130,8 @@ def judge_aimed(outcomes: Sequence[Outcome]) -> Verdict:
 
 
 def judge_restart(outcomes: Sequence[Outcome]) -> Verdict:
-    """P8: none lost, and none told twice but what was told just before the kill.
-
-    What is told is durable, but others hear of it a moment later.
-    """
-    verdict = _verdict(outcomes, ("lost", "other_fence"))
-    share = _sum(outcomes, "duplicate") / _sum(outcomes, "acknowledged")
-    passed = verdict.passed and share <= DUPLICATES
-    return Verdict(verdict.figure, passed=passed, detail=verdict.detail)
+    """P8: none lost, and none told twice."""
+    return _verdict(outcomes, ("lost", "duplicate", "other_fence"))
 
 
 def _goal(
