@@ -130,6 +130,7 @@ class MapOwner:
         self.listener: Callable[[MapEvent], None] | None = None
         if log is not None:
             self._recover(log.recovered)
+            self.removed.recall(clock.wall_ms() - options.tombstone_ttl_ms)
 
     # Its life.
 

@@ -8,6 +8,7 @@ a node learns, and nothing comes back.
 
 Bounded by ``ASIDE_MAX``. Of what had to be forgotten for that, only the time is known,
 and values that are older under unknown keys are refused: they may have been removed.
+After a restart that is the time of the oldest that is left, if as many are.
 """
 
 from __future__ import annotations
@@ -47,6 +48,18 @@ class Removed:
         self.aside.pop(name, None)
         if after.is_tombstone:
             self._told[name] = after
+
+    def recall(self, cutoff_wall_ms: int) -> None:
+        """Take it that tombstones were forgotten, if as many are left as are remembered.
+
+        Args:
+            cutoff_wall_ms: What was removed before may have been put aside already,
+                when what is noted now was written down.
+        """
+        due = self._until_young(cutoff_wall_ms)
+        if len(due) >= ASIDE_MAX > 0:
+            oldest_ms = due[0][1].wall_ms
+            self.forgotten_ms = max(self.forgotten_ms, oldest_ms)
 
     def drop(self, name: bytes) -> None:
         """The map holds nothing under that key now."""

@@ -314,6 +314,49 @@ async def test_a_write_that_fails_leaves_the_removal_before_it(
     assert again.owner.entries.snapshot() == {}
 
 
+async def test_what_can_not_be_remembered_is_refused_after_a_restart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """D6: as many removals are left as are remembered, so there may have been more."""
+    monkeypatch.setattr(map_removed, "ASIDE_MAX", 2)
+    net, disk = MapNet(persist=True, tombstone_ttl_ms=HOUR_MS), SimDisk()
+    log = await _opened(net, disk)
+    a, late = net.add("a@h", log=log), net.add("b@h", log=await _opened(net, SimDisk()))
+    await _written(late.owner.put("k", "old"))
+    a.hear(late)
+    for key in ("k", "second", "third"):
+        net.clock.advance(1)
+        await _written(a.owner.remove(key))
+    net.clock.advance(HOUR_MS)
+    a.collect(HOUR_MS - 1)
+    assert len(a.owner.removed.aside) == 2
+    await log.sync()
+    again = await _restarted(net, disk, log)
+    again.hear(late)
+    assert again.shown == {}
+    assert again.owner.stats().refused_old == 1
+    await _written(late.owner.put("new", 1))
+    again.hear(late)
+    assert again.shown == {"new": 1}
+
+
+async def test_removals_that_are_still_told_have_nothing_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """None of so many was forgotten: what is older was never removed here."""
+    monkeypatch.setattr(map_removed, "ASIDE_MAX", 2)
+    net, disk = MapNet(persist=True, tombstone_ttl_ms=HOUR_MS), SimDisk()
+    log = await _opened(net, disk)
+    a, late = net.add("a@h", log=log), net.add("b@h", log=await _opened(net, SimDisk()))
+    await _written(late.owner.put("k", "unseen"))
+    for n in range(10):
+        net.clock.advance(1)
+        await _written(a.owner.remove(n))
+    again = await _restarted(net, disk, log)
+    again.hear(late)
+    assert again.shown == {"k": "unseen"}
+
+
 # Entries that go with their writers.
 
 
