@@ -99,6 +99,16 @@ class _Batch:
         self.gone[key] = None
         self.bytes += len(key)
 
+    def tell(self, error: Exception | None) -> None:
+        for done in self.told:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+                done.exception()  # Whoever dropped it is told by ``state``.
+
 
 @final
 class ReplicaLog:
@@ -301,17 +311,17 @@ class ReplicaLog:
             StoreCorrupt: The file is no whole store. The store stays degraded.
             StorageError: It still cannot be opened or written.
             ClockDrift: As for ``open``. The store stays degraded.
-            NotStarted: The store is closed.
+            NotStarted: The store is closed, or was while this went on.
 
         Guarantee:
             One that is cancelled changes nothing; the next one has what it has read.
         """
         async with self._reopening:
-            if self._state == "closed":
-                raise self._closed()
+            self._check_open()
             if self._broken is not None:
                 return await self._replace_database()
             await self.snapshot()
+            self._check_open()
             self._judge(None)
             return {}
 
@@ -325,7 +335,7 @@ class ReplicaLog:
         if self._state == "closed":
             return
         self._turn("closed", self._fault)
-        await asyncio.shield(self._committer.run(self._close))
+        await asyncio.shield(self._let_go())
 
     async def delete(self) -> None:
         """Let go of the store and remove its files. Idempotent.
@@ -341,7 +351,9 @@ class ReplicaLog:
     async def _replace_database(self) -> Delta:
         # Once that is done, everyone whose write has failed has been told.
         await asyncio.shield(self._committer.run(self._refuse_waiting))
+        self._check_open()
         database, recovered = await self._opened_again()
+        self._check_open()  # ``close`` let go of what was opened.
         try:
             absorb(self._hlc, recovered)
         except BaseException:
@@ -350,6 +362,13 @@ class ReplicaLog:
         self._database, self._recovered, self._broken = database, {}, None
         self._judge(None)
         return recovered
+
+    async def _let_go(self) -> None:
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            with contextlib.suppress(Exception):
+                self._database, _ = await opening
+        await self._committer.run(self._close)
 
     async def _opened_again(self) -> tuple[Database, Delta]:
         if self._opening is None:
@@ -363,8 +382,7 @@ class ReplicaLog:
         return opened
 
     def _check_writable(self) -> None:
-        if self._state == "closed":
-            raise self._closed()
+        self._check_open()
         if self._broken is not None:
             raise Degraded(
                 f"the store {self._name!r} takes no writes: {self._fault}",
@@ -377,8 +395,9 @@ class ReplicaLog:
                 hint="await what append returns, or sync()",
             )
 
-    def _closed(self) -> NotStarted:
-        return NotStarted(f"the store {self._name!r} is closed")
+    def _check_open(self) -> None:
+        if self._state == "closed":
+            raise NotStarted(f"the store {self._name!r} is closed")
 
     def _wake(self) -> None:
         # At the end of this turn, so that all its writers come along.
@@ -388,23 +407,20 @@ class ReplicaLog:
 
     def _wake_now(self) -> None:
         self._woken = False
-        with contextlib.suppress(NotStarted):
+        try:
             self._committer.wake(self)
+        except NotStarted as error:
+            with self._lock:
+                batch, self._batch = self._batch, _Batch()
+            batch.tell(error)
 
     def _settle(self, batch: _Batch, error: StorageError | None) -> None:
-        if error is None:
-            for done in batch.told:
-                if not done.done():
-                    done.set_result(None)
-        else:
-            for done in batch.told:
-                if not done.done():
-                    done.set_exception(error)
-                    done.exception()  # Whoever dropped it is told by ``state``.
-        if self._state != "closed":
-            self._judge(error)
+        batch.tell(error)
+        self._judge(error)
 
     def _judge(self, error: StorageError | None) -> None:
+        if self._state == "closed":
+            return
         if error is None:
             if self._broken is None and self._state == "degraded":
                 self._turn("open", None)

@@ -357,6 +357,48 @@ async def test_a_store_that_is_ahead_of_the_clock_reopens_when_it_has_followed(
     await log.close()
 
 
+async def test_a_store_that_is_closed_while_it_reopens_lets_go_of_its_file(
+    disk: Disk,
+) -> None:
+    log = await disk.open()
+    await log.append(at("k", 1, 1))
+    await degrade(log)
+    with disk.held():
+        again = asyncio.ensure_future(log.reopen())
+        await disk.committer.run(lambda: None)
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(log.close())
+        await asyncio.sleep(0)
+    with pytest.raises(NotStarted, match="the store 's' is closed"):
+        await within(again)
+    await within(closing)
+    with pytest.raises(NotStarted):
+        log.append({})
+    assert (await reopened(disk)) == at("k", 1, 1)
+
+
+async def test_a_store_that_is_closed_after_a_cancelled_reopening_lets_go(
+    disk: Disk,
+) -> None:
+    log = await disk.open()
+    await degrade(log)
+    with disk.held(), pytest.raises(TimeoutError):
+        await within(log.reopen(), 0.05)
+    await within(log.close())
+    assert (await reopened(disk)) == {}
+
+
+async def test_writers_behind_a_closed_committer_are_told(disk: Disk) -> None:
+    log = await disk.open()
+    kept = log.append(at("k", 1, 1))
+    await within(kept)
+    late = log.append(at("l", 1, 1))
+    disk.committer.close()
+    with pytest.raises(NotStarted, match="the committer is closed"):
+        await within(late)
+    log._drop_database()
+
+
 async def test_a_store_that_raises_stops_no_other(disk: Disk) -> None:
     class Raising:
         def commit_waiting(self) -> None:
