@@ -175,13 +175,12 @@ class ReplicaLog:
         Raises:
             StoreCorrupt: The file is no whole store. It was left as it is.
             Conflict: It is open already.
+            StoreFull: There is no space to move its log into the file.
             StorageError: It cannot be opened, is another's, or others have access.
             ClockDrift: An entry is more than ``hlc_max_drift_ms`` ahead of the wall
                 clock: that was set back, and ``hlc_bound`` is missing.
         """
-        opened = committer.run_on_disk(
-            lambda: Database.open(path, store=store, node=node)
-        )
+        opened = committer.run_on_disk(lambda: _open(path, store=store, node=node))
         database, recovered = await opened
         log = cls(database, committer, recovered, name=store, node=node, hlc=hlc)
         try:
@@ -506,22 +505,26 @@ class ReplicaLog:
     # In the disk's thread, while there is no database.
 
     def _open_again(self) -> tuple[Database, Delta]:
-        opened = Database.open(self._path, store=self._name, node=self._node)
-        database, _ = opened
-        try:
-            # Written anew from what was read: the log may have pages that a failed
-            # flush left nowhere but in memory.
-            database.checkpoint(whole=True)
-        except BaseException:
-            database.drop()
-            raise
-        return opened
+        return _open(self._path, store=self._name, node=self._node)
 
     def _remove(self) -> None:
         for path in (log_path(self._path), self._path):
             remove_file(path)
         if os.path.lexists(self._path.parent):
             sync_directory(self._path.parent)
+
+
+def _open(path: Path, *, store: str, node: str) -> tuple[Database, Delta]:
+    opened = Database.open(path, store=store, node=node)
+    database, _ = opened
+    try:
+        # Written anew from what was read: the log may have pages that a failed flush,
+        # in this process or the one before, left nowhere but in memory.
+        database.checkpoint(whole=True)
+    except BaseException:
+        database.drop()
+        raise
+    return opened
 
 
 def absorb(hlc: HLC | None, delta: Delta) -> None:

@@ -415,6 +415,24 @@ async def test_a_store_that_raises_stops_no_other(disk: Disk) -> None:
     await log.close()
 
 
+async def test_what_is_opened_is_moved_out_of_its_log(disk: Disk) -> None:
+    """A flush that failed before a restart left it in memory, perhaps, and was told."""
+    log = await disk.open()
+    await log.append(at("k", 1, 1))
+    await disk.committer.run(log._drop_database)
+    await log.close()
+    logged = disk.path / "s.db-wal"
+    assert logged.stat().st_size > 0
+    again = await disk.open()
+    assert logged.stat().st_size == 0
+    assert again.recovered == at("k", 1, 1)
+    (disk.path / "t.db").write_bytes(disk.file.read_bytes())
+    connection = sqlite3.connect(disk.path / "t.db")
+    assert connection.execute("SELECT count(*) FROM entry").fetchall() == [(1,)]
+    connection.close()
+    await again.close()
+
+
 async def test_files_are_private(disk: Disk) -> None:
     log = await disk.open()
     await log.append(at("k", 1, 1))
