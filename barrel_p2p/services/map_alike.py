@@ -7,8 +7,8 @@ with their square. So of such keys a map holds ``ALIKE_MAX`` with the same hash.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from typing import Any, Final, final
+from collections.abc import Callable, Hashable
+from typing import Final, final
 
 from barrel_p2p.core.ormap import Delta
 
@@ -22,7 +22,7 @@ _SECRET: Final = (str, bytes)
 
 @final
 class AlikeKeys:
-    """The hashes of the keys of one map."""
+    """The hashes of the keys of one map that have values, hidden ones too."""
 
     def __init__(self) -> None:
         self._counts: dict[int, int] = {}
@@ -43,15 +43,20 @@ class AlikeKeys:
             else:
                 del self._counts[mark]
 
-    def without_excess(self, delta: Delta, shown: Mapping[Any, Any]) -> Delta:
-        """``delta`` without new keys of which there would be too many alike."""
+    def without_excess(self, delta: Delta, has: Callable[[object], bool]) -> Delta:
+        """``delta`` without new keys of which there would be too many alike.
+
+        Args:
+            delta: Entries by the bytes of their keys.
+            has: Whether there is a key.
+        """
         new: dict[int, int] = {}
         excess: dict[bytes, None] = {}
         for name, entry in delta.items():
             key = entry.key
             if type(key) in _SECRET or not isinstance(key, Hashable):
                 continue
-            if key in shown or entry.is_tombstone:
+            if entry.is_tombstone or has(key):
                 continue
             mark = hash(key)
             count = new.get(mark, 0)

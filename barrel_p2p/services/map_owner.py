@@ -228,7 +228,7 @@ class MapOwner:
                 " removed ones included",
                 hint="a map is for small state; keep large sets elsewhere",
             )
-        if self._alike.is_full(key):
+        if self._alike.is_full(key) and not self._has_value(key):
             raise InvalidValue(
                 f"map {self.name!r} has ALIKE_MAX={ALIKE_MAX} keys with the hash of"
                 f" {key!r:.80}",
@@ -355,7 +355,7 @@ class MapOwner:
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
         if type(delta) is not dict or not all(type(e) is Entry for e in delta.values()):
             return delta  # No delta at all: the store says what is wrong with it.
-        admitted = self._alike.without_excess(delta, self.shown)
+        admitted = self._alike.without_excess(delta, self._has_value)
         if len(admitted) < len(delta):
             self.refused += len(delta) - len(admitted)
             self._complaints.add(
@@ -379,6 +379,15 @@ class MapOwner:
 
     def _knows(self, key: object) -> bool:
         return self.entries.entry(key) is not None
+
+    def _has_value(self, key: object) -> bool:
+        """Whether a value is held under ``key``, shown or not."""
+        if key in self.shown:
+            return True
+        if self._presence is None:
+            return False
+        held = self.entries.entry(key)
+        return held is not None and not held.is_tombstone
 
     def _takes(self, key: object, value: Any) -> bool:
         reason = self._objection(key, value)
@@ -496,7 +505,7 @@ class MapOwner:
         self.removed.note(name, after)
         presence = self._presence
         if presence is not None:
-            presence.note(name, before, after)
+            self._note(name, before, after)
         if after.is_tombstone:
             self._hide(after.key)
         elif presence is None:
@@ -506,9 +515,17 @@ class MapOwner:
         else:
             self._hide(after.key)
 
-    def _drop(self, name: bytes, entry: Entry) -> None:
+    def _note(self, name: bytes, before: Entry | None, after: Entry | None) -> None:
         assert self._presence is not None
-        self._presence.note(name, entry, None)
+        self._presence.note(name, before, after)
+        # What is hidden counts too: all of it may be shown at once.
+        if before is not None and not before.is_tombstone:
+            self._alike.remove(before.key)
+        if after is not None and not after.is_tombstone:
+            self._alike.add(after.key)
+
+    def _drop(self, name: bytes, entry: Entry) -> None:
+        self._note(name, entry, None)
         self.removed.drop(name)
         self.entries.forget(entry.key)
         self._forget_rows([name])
@@ -517,7 +534,7 @@ class MapOwner:
     def _show(self, key: Any, value: Any) -> None:
         old = self.shown.get(key, _MISSING)
         self.shown[key] = value
-        if old is _MISSING:
+        if old is _MISSING and self._presence is None:
             self._alike.add(key)
         listener = self.listener
         if listener is not None and (old is _MISSING or not _same(old, value)):
@@ -526,7 +543,8 @@ class MapOwner:
     def _hide(self, key: Any) -> None:
         if self.shown.pop(key, _MISSING) is _MISSING:
             return
-        self._alike.remove(key)
+        if self._presence is None:
+            self._alike.remove(key)
         if self.listener is not None:
             self.listener(MapRemove(self.name, key))
 

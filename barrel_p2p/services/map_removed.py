@@ -50,7 +50,7 @@ class Removed:
             self._told[name] = after
 
     def recall(self, cutoff_wall_ms: int) -> None:
-        """Take it that tombstones were forgotten, if as many are left as are remembered.
+        """Take it that tombstones were forgotten, if as many as can be are left.
 
         Args:
             cutoff_wall_ms: What was removed before may have been put aside already,

@@ -44,6 +44,34 @@ async def test_keys_that_all_have_one_hash_are_not_taken() -> None:
     assert a.shown == {PRIME + 1: 3, PRIME * 50_000: 1}
 
 
+async def test_keys_that_are_hidden_count_among_those_with_one_hash() -> None:
+    """They would all be shown at once when their writer turns up."""
+    net = MapNet(prune_on_peer_down=True)
+    a = net.add("a@h")
+    liar = OrMap("liar@h", HLC(net.clock))
+    keys = [PRIME * n for n in range(2 * ALIKE_MAX)]
+    for key in keys:
+        a.owner.replica_merge_delta("m", liar.add(key, (7, "lie")))
+    assert a.shown == {}
+    assert a.owner.refused == ALIKE_MAX
+    with pytest.raises(InvalidValue, match=f"ALIKE_MAX={ALIKE_MAX}"):
+        a.put(keys[-1], 1)
+    a.put(keys[0], 1)  # It is held already.
+    a.member_up("liar@h", 7)
+    assert len(a.shown) == ALIKE_MAX
+    # Dropped, removed and written anew, they are counted no more than once.
+    a.member_dead("liar@h", 7)
+    a.remove(keys[0])
+    for _ in range(2):
+        a.put(keys[0], 1)
+    a.member_gone("liar@h", 7)
+    assert a.shown == {keys[0]: 1}
+    for key in keys[:ALIKE_MAX]:
+        a.put(key, 2)
+    with pytest.raises(InvalidValue, match=f"ALIKE_MAX={ALIKE_MAX}"):
+        a.put(keys[-1], 1)
+
+
 async def test_a_map_that_is_full_takes_no_new_keys_from_anybody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
