@@ -255,7 +255,15 @@ def test_a_signal_stops_the_node_in_good_order(
     for line in logged.splitlines():
         assert {"time", "level", "logger", "message"} <= json.loads(line).keys()
     left = {path.name for path in (own.directory / "data/a@127.0.0.1").iterdir()}
-    assert left == {"creation", "keys", "lock", "quic", "reset_seed"}
+    assert left == {
+        "creation",
+        "hlc_bound",
+        "keys",
+        "lock",
+        "quic",
+        "reminders",
+        "reset_seed",
+    }
     assert list((own.directory / "data/discovery").iterdir()) == []
     assert own.run("nodes").returncode == 4
 
