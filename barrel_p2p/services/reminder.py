@@ -225,6 +225,7 @@ class Reminders:
         Raises:
             NotEncodable: ``key`` is no key term.
             StorageError: It could not be made durable. It will be told again.
+            ClockDrift: What comes next would be stamped too far ahead. As well.
             NotStarted: The node is stopping.
         """
         self._running()

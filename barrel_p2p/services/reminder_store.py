@@ -20,12 +20,12 @@ from barrel_p2p.carrier.complaints import Complaints
 from barrel_p2p.core.clock import Clock
 from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.ormap import Change, Delta, Entry, OrMap
-from barrel_p2p.errors import BarrelError, Busy, InvalidValue, NotEncodable
+from barrel_p2p.errors import BarrelError, Busy, ClockDrift, InvalidValue, NotEncodable
 from barrel_p2p.replica.driver import ReplicaHandle, Replicas
 from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
 from barrel_p2p.replica.store import ReplicatedStore, Source
 from barrel_p2p.services.reminder_graves import Graves
-from barrel_p2p.services.reminder_value import check_value
+from barrel_p2p.services.reminder_value import check_entry, check_value
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
 
@@ -66,15 +66,14 @@ class ReminderStore:
         self.entries = OrMap(node, hlc)
         self._malformed = 0
         self._stamper = OrMap(node, hlc)
+        self._hlc = hlc
         self._clock = clock
         self._log = log
         self._horizon_ms = horizon_ms
         self._graves = Graves(horizon_ms)
         self._complaints = complaints
         self._changed = changed
-        self._store = ReplicatedStore(
-            self.entries, leaf=self._takes, on_change=self._merged, clock=clock
-        )
+        self._store = ReplicatedStore(self.entries, on_change=self._merged, clock=clock)
         self._writing: dict[bytes, int] = {}  # what waits for the disk, how often
         self._unkept: dict[bytes, None] = {}  # what the disk did not take
         self._untold: Delta = {}  # durable, and not yet given to gossip
@@ -137,6 +136,8 @@ class ReminderStore:
             )
         delta = self._stamper.add(key, value)
         self._stamper.forget(key)
+        for entry in delta.values():
+            check_entry(entry)
         return self._commit(delta)
 
     def cancel(self, key: object) -> asyncio.Future[None]:
@@ -146,7 +147,22 @@ class ReminderStore:
         return self._commit(delta)
 
     def put(self, name: bytes, entry: Entry) -> asyncio.Future[None]:
-        """Let ``entry`` stand there, as it is. Raises as ``arm``."""
+        """Let ``entry`` stand there, as it is.
+
+        Raises:
+            ClockDrift: It is stamped further ahead than ``hlc_max_drift_ms``: no node
+                could start with it. The time of day has to come nearer.
+            BarrelError: As ``arm``.
+        """
+        held, limit_ms = self.entries.entry(entry.key), self._hlc.drift_limit_ms()
+        # After the clock was set back, what stands there may be as far ahead itself.
+        if held is not None:
+            limit_ms = max(limit_ms, held.wall_ms)
+        if entry.wall_ms > limit_ms:
+            raise ClockDrift(
+                f"{entry.key!r:.80} goes on {entry.wall_ms - limit_ms} ms beyond"
+                f" hlc_max_drift_ms={self._hlc.max_drift_ms}"
+            )
         return self._commit({name: entry})
 
     def _commit(self, delta: Delta) -> asyncio.Future[None]:
@@ -224,15 +240,13 @@ class ReminderStore:
         self._keep_again()
 
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
-        if not self._graves.remembers:
-            return delta
-        # Only what is well-formed can be compared with what is remembered.
-        accepted = accept(delta, clock=self.entries.clock, leaf=self._takes)
+        accepted = accept(delta, clock=self._hlc)
         self._malformed += sum(accepted.refused.values())
+        taken = self._taken(accepted.delta)
+        if not self._graves.remembers:
+            return taken
         before = self._graves.refused
-        good, again = self._graves.admit(
-            accepted.delta, self._clock.wall_ms(), self._knows
-        )
+        good, again = self._graves.admit(taken, self._clock.wall_ms(), self._knows)
         refused = self._graves.refused - before
         if refused:
             self._complaints.add(
@@ -248,13 +262,17 @@ class ReminderStore:
     def _knows(self, key: object) -> bool:
         return self.entries.entry(key) is not None
 
-    def _takes(self, key: object, value: Any) -> bool:
-        try:
-            check_value(key, value)
-        except (InvalidValue, NotEncodable) as error:
-            self._complaints.add("reminders", f"refused {key!r:.80}: {error}")
-            return False
-        return True
+    def _taken(self, delta: Delta) -> Delta:
+        taken: Delta = {}
+        for name, entry in delta.items():
+            try:
+                check_entry(entry)
+            except (InvalidValue, NotEncodable) as error:
+                self._malformed += 1
+                self._complaints.add("reminders", f"refused {entry.key!r:.80}: {error}")
+            else:
+                taken[name] = entry
+        return taken
 
     def _merged(self, changes: list[Change], source: Source) -> None:
         self._project(changes)
@@ -263,8 +281,7 @@ class ReminderStore:
     # What is on disk.
 
     def _recover(self, delta: Delta) -> None:
-        accepted = accept(delta, leaf=self._takes)
-        self._project(self.entries.merge(accepted.delta))
+        self._project(self.entries.merge(self._taken(accept(delta).delta)))
 
     def _keep(self, delta: Delta) -> None:
         """Write behind."""

@@ -27,10 +27,12 @@ __all__ = [
     "AT_MS_MAX",
     "EVERY_MS_MAX",
     "EVERY_MS_MIN",
+    "FIRST_BEFORE_MS_MAX",
     "MISSED",
     "OCCURRENCES_MAX",
     "Missed",
     "at_ms_of",
+    "check_entry",
     "check_value",
     "consumed",
     "every_ms_of",
@@ -51,6 +53,9 @@ AT_MS_MAX: Final = 253_402_300_799_999
 EVERY_MS_MIN: Final = 100
 EVERY_MS_MAX: Final = 366 * 86_400_000
 """From one occurrence to the next."""
+
+FIRST_BEFORE_MS_MAX: Final = 3_600_000
+"""By how much the first of many may be due before its stamp, because clocks differ."""
 
 _STEP: Final = ISSUED_COUNTER_MAX + 1
 OCCURRENCES_MAX: Final = (1 << 32) // _STEP
@@ -77,6 +82,33 @@ def check_value(key: object, value: object) -> None:
         case _:
             raise InvalidValue(f"{value!r:.80} is no reminder")
     check_restart_safe((key, value))
+
+
+def check_entry(entry: Entry) -> None:
+    """Refuse what cannot stand in the map, or must not be followed.
+
+    The stamps that follow run as far ahead of the time of day as the first occurrence
+    lay before its stamp; no clock could be moved past one that is far ahead.
+
+    Raises:
+        InvalidValue: As ``check_value``; also what comes again from long before it was
+            set, and what is due beyond ``AT_MS_MAX``.
+        NotEncodable: As ``check_value``.
+    """
+    if entry.is_tombstone:
+        check_restart_safe(entry.key)
+        return
+    check_value(entry.key, entry.value)
+    value: Any = entry.value
+    if every_ms_of(entry) is None:
+        return
+    _check_range("the next time", at_ms_of(entry), 0, AT_MS_MAX)
+    if value[0] < entry.wall_ms - FIRST_BEFORE_MS_MAX:
+        raise InvalidValue(
+            f"at={value[0]} is {entry.wall_ms - value[0]} ms before it was set;"
+            f" FIRST_BEFORE_MS_MAX={FIRST_BEFORE_MS_MAX} for what comes again",
+            hint="begin with the next time that is to come",
+        )
 
 
 def payload_of(entry: Entry) -> Any:
@@ -145,7 +177,9 @@ def _later(entry: Entry, every_ms: int, step: int) -> Entry:
     if occurrence < OCCURRENCES_MAX:
         later = Timestamp(stamp.wall_ms, stamp.counter + step * _STEP)
         return Entry(entry.key, later, entry.node, value)
-    wall_ms = stamp.wall_ms + occurrence * every_ms
+    # Not the next one's time, which may be a year ahead of all clocks; and one
+    # millisecond after the fence of what is told.
+    wall_ms = stamp.wall_ms + (occurrence - 1) * every_ms + 1
     begins = (value[0] + occurrence * every_ms, *value[1:])
     restamped = Timestamp(wall_ms, stamp.counter % _STEP)
     return Entry(entry.key, restamped, entry.node, begins)

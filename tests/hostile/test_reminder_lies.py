@@ -11,9 +11,10 @@ import pytest
 from barrel_p2p.core.hlc import Timestamp
 from barrel_p2p.core.ormap import TOMBSTONE, Delta, Entry
 from barrel_p2p.core.terms import Pid, Ref
+from barrel_p2p.errors import ClockDrift, InvalidValue
 from barrel_p2p.services.reminder_store import REPLICA_NAME
 from barrel_p2p.wire.terms import key_bytes
-from tests.endpoints import within
+from tests.endpoints import eventually, within
 from tests.unit.node.nodes import node
 
 EVIL = "evil@h"
@@ -109,3 +110,43 @@ async def test_a_tombstone_of_one_firing_takes_nothing_that_is_newer(
         gone = Entry("k", old.stamp, old.node, TOMBSTONE)
         store.replica_merge_delta(REPLICA_NAME, {key_bytes("k"): gone})
         assert [entry.payload for entry in a.list_reminders()] == ["new"]
+
+
+async def test_no_entry_keeps_a_node_from_starting_again(tmp_path: Path) -> None:
+    """What comes again every 100 ms since 1970 would go on with a stamp of 2083."""
+    wall_ms = time.time_ns() // 1_000_000
+    async with node(tmp_path, "a@127.0.0.1") as a, a.reminders():
+        room = a._overlay().reminders
+        store: Any = room._store
+        evil = delta((0, "x", 100, 2), key="evil")
+        store.replica_merge_delta(REPLICA_NAME, evil)
+        assert a.list_reminders() == []
+        assert room.stats().refused == 1
+        with pytest.raises(InvalidValue, match="FIRST_BEFORE_MS_MAX"):
+            await room.remind("evil", (0, "x", 100, 2))
+        far = Timestamp(wall_ms + 10**9, 0)
+        ahead = Entry("far", far, EVIL, (SOON, "x", 1_000, 2))
+        with pytest.raises(ClockDrift):
+            store.put(key_bytes("far"), ahead)
+        await a.remind_after("mine", 3_600_000)
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        assert [entry.key for entry in a.list_reminders()] == ["mine"]
+
+
+async def test_what_may_not_be_followed_yet_waits_and_is_counted(
+    tmp_path: Path,
+) -> None:
+    """As far as its first time lay before its stamp, its next stamp is ahead."""
+    wall_ms = time.time_ns() // 1_000_000
+    async with node(tmp_path, "a@127.0.0.1") as a, a.reminders() as stream:
+        room = a._overlay().reminders
+        store: Any = room._store
+        stamp = Timestamp(wall_ms - 524_287 * 1_000, 524_287 * 8_192)
+        first_ms = stamp.wall_ms - 3_000_000
+        entry = Entry("k", stamp, EVIL, (first_ms, "x", 1_000, 2))
+        store.replica_merge_delta(REPLICA_NAME, {key_bytes("k"): entry})
+        await eventually(lambda: room.stats().not_durable > 0)
+        assert [each.key for each in a.list_reminders()] == ["k"]
+        await a.remind_after("mine", 0)
+        event: Any = await within(stream.next())
+        assert event.key == "mine"

@@ -15,9 +15,11 @@ from barrel_p2p.errors import InvalidValue, NotEncodable
 from barrel_p2p.services.reminder_value import (
     AT_MS_MAX,
     EVERY_MS_MAX,
+    FIRST_BEFORE_MS_MAX,
     MISSED,
     OCCURRENCES_MAX,
     at_ms_of,
+    check_entry,
     check_value,
     consumed,
     every_ms_of,
@@ -156,3 +158,37 @@ def test_keys_and_payloads_must_be_safe_to_keep() -> None:
         check_value(("k", Pid("a@h", 1, 1)), (AT, "do"))
     with pytest.raises(NotEncodable):
         check_value("k", (AT, object()))
+
+
+def test_what_began_long_before_its_stamp_cannot_come_again() -> None:
+    """Its followers would be stamped as far ahead of all clocks."""
+    for at_ms in (0, ARMED - FIRST_BEFORE_MS_MAX - 1):
+        with pytest.raises(InvalidValue, match="FIRST_BEFORE_MS_MAX"):
+            check_entry(entry(at_ms, "do", EVERY, COALESCE))
+        check_entry(entry(at_ms, "do"))
+    check_entry(entry(ARMED - FIRST_BEFORE_MS_MAX, "do", EVERY, COALESCE))
+
+
+def test_what_is_next_due_after_the_end_of_time_is_refused() -> None:
+    check_entry(entry(AT_MS_MAX - EVERY, "do", EVERY, FIRE, counter=8_192))
+    with pytest.raises(InvalidValue, match="the next time"):
+        check_entry(entry(AT_MS_MAX - EVERY, "do", EVERY, FIRE, counter=2 * 8_192))
+
+
+@given(
+    st.integers(0, (1 << 32) - 1),
+    st.integers(0, 10 * EVERY_MS_MAX),
+    st.integers(100, EVERY_MS_MAX),
+    st.sampled_from([0, 1, 2]),
+    st.integers(0, 1 << 40),
+)
+def test_no_follower_is_stamped_ahead_of_the_time_of_day(
+    counter: int, in_ms: int, every: int, missed: int, late_ms: int
+) -> None:
+    one = entry(ARMED + in_ms, "do", every, missed, counter=counter)
+    now = at_ms_of(one) + late_ms
+    _, after = following(one, now)
+    assert after.stamp.wall_ms <= now + 1
+    assert (
+        after.is_tombstone or fence_of(after) > fence_of(one) or now > FENCE_WALL_MS_MAX
+    )
