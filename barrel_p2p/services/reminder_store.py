@@ -287,6 +287,13 @@ class ReminderStore:
         """Write behind."""
         try:
             kept = self._log.append(delta)
+        except (InvalidValue, NotEncodable) as error:
+            # It will never be taken, and must not take the others with it.
+            if len(delta) > 1:
+                for name, entry in delta.items():
+                    self._keep({name: entry})
+            else:
+                self._complaints.add("reminders", f"not on disk, ever: {error}")
         except BarrelError as error:
             self._not_kept(delta, error)
         else:

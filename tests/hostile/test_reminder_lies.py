@@ -150,3 +150,26 @@ async def test_what_may_not_be_followed_yet_waits_and_is_counted(
         await a.remind_after("mine", 0)
         event: Any = await within(stream.next())
         assert event.key == "mine"
+
+
+async def test_a_key_that_cannot_be_kept_keeps_no_other_from_the_disk(
+    tmp_path: Path,
+) -> None:
+    """Tombstones too: they have no value, but a key."""
+    evil = delta(TOMBSTONE, key=("x", Pid(EVIL, 5, 7)))
+    good = delta((SOON, "kept"), key="good")
+    also = delta((SOON, "kept"), key="also")
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        room = a._overlay().reminders
+        store: Any = room._store
+        store.replica_merge_delta(REPLICA_NAME, {**evil, **good})
+        assert store.entries.tombstones == 0
+        assert room.stats().refused == 1
+        # If one came to be held nonetheless, it would be left out alone.
+        store.entries.merge(evil | also)
+        store._unkept = dict.fromkeys(evil | also)
+        store._keep_again()
+        assert not store._unkept
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        keys = {entry.key for entry in a.list_reminders()}
+        assert keys == {"good", "also"}
