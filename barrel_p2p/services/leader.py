@@ -76,7 +76,13 @@ type LeaderListener = Callable[[LeaderEvent], None]
 
 
 class Seat(Protocol):
-    """A candidate that is told by calls, where another one gets messages."""
+    """A candidate that is told by calls, where another one gets messages.
+
+    Attributes:
+        abandoned: Nobody can hear it any more; whoever stands next takes its place.
+    """
+
+    abandoned: bool
 
     def hear(self, event: LeaderEvent) -> None:
         """It was elected, or revoked."""
@@ -281,8 +287,11 @@ class Leaders:
         """As ``lead``, without waiting; a ``seat`` is called instead of messages."""
         self._running()
         self._check_process(pid)
-        self._feed(Stand(name, pid, priority))
         slot = slot_of(name)
+        before = self._campaigns.get(slot)
+        if before is not None and before.seat is not None and before.seat.abandoned:
+            self.withdraw(name)
+        self._feed(Stand(name, pid, priority))
         self._campaigns[slot] = _Campaign(name, pid, priority, seat)
         self._slots_of.setdefault(pid.id, {})[slot] = None
         self._watch_pauses()

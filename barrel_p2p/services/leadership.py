@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, final
 
@@ -110,6 +111,7 @@ class _Seat:
     """Where the terms of one candidate arrive."""
 
     def __init__(self, name: object, look: Callable[[], None]) -> None:
+        self.abandoned = False
         self._name = name
         self._look = look
         self._term: Term | None = None
@@ -133,6 +135,10 @@ class _Seat:
             self._term = None
         self._wake()
 
+    @property
+    def awaited(self) -> bool:
+        return self._waiter is not None
+
     async def next(self) -> Term | None:
         """The next term that has not been given; None when there will be none."""
         while not self._ended:
@@ -151,10 +157,13 @@ class _Seat:
             self._waiter.set_result(None)
 
 
-async def terms(
+def terms(
     leaders: Leaders, name: object, pid: Pid | None, priority: int
 ) -> AsyncGenerator[Term]:
     """Stand for ``name``, and give each term; stop standing when it is closed.
+
+    Whoever drops it without closing it resigns in the loop's next turn, or before that
+    if somebody of this node stands for ``name`` again.
 
     Args:
         leaders: The room.
@@ -163,22 +172,88 @@ async def terms(
         priority: As for ``Leaders.lead``.
 
     Raises:
-        As ``Leaders.lead``.
+        As ``Leaders.lead``, at the first term.
     """
-    holder: Process | None = None
-    if pid is None:
-        holder = leaders.processes.spawn(_hold)
-        pid = holder.pid
-    seat = _Seat(name, leaders.look)
-    try:
-        role = leaders.stand(name, pid, priority, seat=seat)
+    return _Terms(leaders, name, pid, priority)
+
+
+@final
+class _Terms(AsyncGenerator[Term]):
+    """What ``terms`` makes; not a generator, whose end nobody sees but its own task."""
+
+    def __init__(
+        self, leaders: Leaders, name: object, pid: Pid | None, priority: int
+    ) -> None:
+        self._leaders = leaders
+        self._name = name
+        self._pid = pid
+        self._priority = priority
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._holder: Process | None = None
+        self._seat: _Seat | None = None
+        self._closed = False
+
+    async def asend(self, value: None = None) -> Term:
+        """The next term."""
+        if self._closed:
+            raise StopAsyncIteration
+        if self._seat is not None and self._seat.awaited:
+            raise Conflict(f"somebody waits for a term of {self._name!r:.200} already")
         try:
-            if role.fence is not None:
-                seat.hear(Elected(name, role.fence))
-            while (term := await seat.next()) is not None:
-                yield term
-        finally:
-            leaders.withdraw(name, seat=seat)
+            seat = self._stand() if self._seat is None else self._seat
+            term = await seat.next()
+        except (Exception, asyncio.CancelledError):
+            self._close()
+            raise
+        if term is None:
+            self._close()
+            raise StopAsyncIteration
+        return term
+
+    async def athrow(self, *error: Any) -> Term:
+        """Close it, and raise ``error``."""
+        self._close()
+        raise error[0] if len(error) < 2 or error[1] is None else error[1]
+
+    async def aclose(self) -> None:
+        """Stand no more. Idempotent."""
+        self._close()
+
+    def __del__(self) -> None:
+        """Have it closed: this can be any thread, and amidst anything."""
+        if self._closed or self._seat is None or self._loop is None:
+            return
+        self._seat.abandoned = True
+        with suppress(RuntimeError):  # The loop is closed, and so is the node.
+            self._loop.call_soon_threadsafe(
+                _withdraw, self._leaders, self._name, self._seat, self._holder
+            )
+
+    def _stand(self) -> _Seat:
+        leaders, pid = self._leaders, self._pid
+        self._loop = asyncio.get_running_loop()
+        if pid is None:
+            self._holder = leaders.processes.spawn(_hold)
+            pid = self._holder.pid
+        seat = self._seat = _Seat(self._name, leaders.look)
+        role = leaders.stand(self._name, pid, self._priority, seat=seat)
+        if role.fence is not None:
+            seat.hear(Elected(self._name, role.fence))
+        return seat
+
+    def _close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._seat is not None:
+            _withdraw(self._leaders, self._name, self._seat, self._holder)
+
+
+def _withdraw(
+    leaders: Leaders, name: object, seat: _Seat, holder: Process | None
+) -> None:
+    try:
+        leaders.withdraw(name, seat=seat)
     finally:
         if holder is not None:
             leaders.processes.end(holder, "normal")

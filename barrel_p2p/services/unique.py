@@ -140,6 +140,7 @@ class _Post:
         self.name = name
         self.pid = pid
         self.meta = meta
+        self.abandoned = False
         self.is_held = False
 
     def hear(self, event: LeaderEvent) -> None:

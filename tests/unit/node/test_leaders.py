@@ -370,6 +370,46 @@ async def test_leaving_the_loop_resigns(tmp_path: Path) -> None:
         await eventually(lambda: len(processes) == before)
 
 
+async def test_a_loop_that_was_left_can_be_entered_again_at_once(
+    tmp_path: Path,
+) -> None:
+    async with cluster(1, directory=tmp_path) as (a,):
+        processes = a._running().processes
+        before = len(processes)
+        fences: list[int] = []
+        errors: list[ValueError] = []
+        for _ in range(3):
+            async for term in a.leadership(NAME):
+                fences.append(term.fence)
+                break
+            try:
+                async for after in a.leadership(NAME):
+                    fences.append(after.fence)
+                    raise ValueError
+            except ValueError as error:
+                errors.append(error)  # It holds this frame, and not the loop.
+        assert fences == sorted(set(fences))
+        assert len(fences) == 2 * len(errors) == 6
+        await a.lead(NAME, pid=a.spawn(idle))
+        await a.resign(NAME)
+        await eventually(lambda: a.candidates(NAME) == [])
+        await eventually(lambda: len(processes) == before + 1)
+
+
+async def test_two_cannot_wait_for_the_terms_of_one_loop(tmp_path: Path) -> None:
+    async with cluster(1, directory=tmp_path) as (a,):
+        terms = a.leadership(NAME)
+        async with aclosing(terms):
+            await within(anext(terms))
+            waiting = asyncio.ensure_future(anext(terms))
+            await asyncio.sleep(0)
+            with pytest.raises(Conflict):
+                await anext(terms)
+        with pytest.raises(StopAsyncIteration):
+            await within(waiting)
+        assert a.candidates(NAME) == []
+
+
 async def test_a_process_that_leads_by_terms_is_the_candidate(tmp_path: Path) -> None:
     async with cluster(1, directory=tmp_path) as (a,):
         heard: list[object] = []
