@@ -1,7 +1,8 @@
 """Looking at stores that no node has open, and saving what is whole of damaged ones.
 
 A check changes nothing. A salvage keeps the damaged files beside the new one, under
-another name, so that it can be done again.
+another name, so that it can be done again. One that is cut short leaves a store that
+does not open; doing it again goes on with the copy.
 """
 
 from __future__ import annotations
@@ -28,14 +29,18 @@ from barrel_p2p.storage.files import (
     remove_file,
     rename_durable,
     sync_directory,
+    write_atomic,
 )
 from barrel_p2p.storage.rows import RowDamaged, decode_row, encode_row
+from barrel_p2p.storage.wal import PAGE_BYTES
 from barrel_p2p.wire.terms import key_bytes
 
 __all__ = ["Salvaged", "StoreReport", "check_store", "salvage_store", "stores_in"]
 
 _ASIDE_MAX: Final = 1_000
 _GROUP: Final = 1_024
+# Stands in a store's place while its log goes and the new one is not there yet.
+_MARK: Final = b"barrel-p2p salvage, not done, of "
 
 
 @final
@@ -110,12 +115,14 @@ def check_store(path: Path) -> StoreReport:
         store, node = store_names(path)
         database, delta = Database.open(path, store=store, node=node)
     except StoreCorrupt as error:
-        delta, _ = _readable(path)
+        source = _source(path)
+        delta, _ = _readable(source)
         values, tombstones = _counts(delta)
+        why = f"a salvage was cut short: do it again; {source} is what there was"
         return StoreReport(
             path,
             "damaged",
-            str(error),
+            str(error) if source == path else why,
             values=values,
             tombstones=tombstones,
             file_bytes=size,
@@ -150,21 +157,37 @@ def salvage_store(
     if report.state != "damaged":
         raise StorageError(f"{path} is {report.state}, and was left as it is")
     check_private_file(path if os.path.lexists(path) else log_path(path))
+    source = _source(path)
     with suppress(StorageError):
-        found = store_names(path)
+        found = store_names(source)
         store, node = store or found[0], node or found[1]
     if not store or not node:
         raise StorageError(
             f"{path} does not say any more what it is called and whose it is",
             hint="give --store, for instance map/NAME or reminders, and --node",
         )
-    delta, refused = _readable(path)
-    aside = _copy_aside(path)
+    delta, refused = _readable(source)
+    aside = _copy_aside(path) if source == path else source
     new = path.with_name(f"{aside.name}.new")
     _write_new(new, delta, store, node)
+    # Without its log the old file may pass for a whole store, of an older time.
+    write_atomic(path, (_MARK + os.fsencode(aside.name)).ljust(PAGE_BYTES, b"\0"))
     remove_file(log_path(path))
+    sync_directory(path.parent)
     rename_durable(new, path)
     return Salvaged(path, aside, len(delta), refused)
+
+
+def _source(path: Path) -> Path:
+    """Where the rows of a damaged store are: in a copy, if a salvage was cut short."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(PAGE_BYTES)
+    except OSError:
+        return path
+    name = os.fsdecode(head.removeprefix(_MARK).rstrip(b"\0"))
+    ours = head.startswith(_MARK) and name.startswith(f"{path.name}.damaged-")
+    return path.with_name(name) if ours and name == Path(name).name else path
 
 
 def _counts(delta: Delta) -> tuple[int, int]:
@@ -219,6 +242,7 @@ def _copy_aside(path: Path) -> Path:
 
 
 def _write_new(path: Path, delta: Delta, store: str, node: str) -> None:
+    remove_file(log_path(path))
     remove_file(path)
     database, _ = Database.open(path, store=store, node=node)
     rows = [encode_row(key, entry) for key, entry in delta.items()]

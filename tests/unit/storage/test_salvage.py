@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,45 @@ def test_what_is_only_in_the_log_is_counted_and_left_there(tmp_path: Path) -> No
     before = log_path(path).read_bytes()
     assert check_store(path).values == 45
     assert log_path(path).read_bytes() == before
+
+
+CUT_SHORT = """
+import os, sys
+from pathlib import Path
+from barrel_p2p.storage.salvage import salvage_store
+left = int(sys.argv[2])
+def cut(event, _):
+    global left
+    left -= event in ("os.rename", "os.remove")
+    if not left:
+        os._exit(9)
+sys.addaudithook(cut)
+salvage_store(Path(sys.argv[1]))
+"""
+
+
+def test_a_salvage_that_is_cut_short_leaves_no_older_store(tmp_path: Path) -> None:
+    """Before whichever file it renames or removes; and the next one saves as much."""
+    codes = []
+    for step in range(1, 20):
+        path = tmp_path / str(step) / "m.db"
+        fill(path, 10)
+        for keys in (20, 30):
+            fill(path, keys, close=False)
+        log = bytearray(log_path(path).read_bytes())
+        log[200] ^= 0x55
+        log_path(path).write_bytes(log)
+        program = [sys.executable, "-c", CUT_SHORT, str(path), str(step)]
+        codes.append(subprocess.run(program, check=False).returncode)
+        if codes[-1] == 0:
+            break
+        report = check_store(path)
+        assert (report.state, report.values) == ("damaged", 9), step
+        assert salvage_store(path).kept == 10
+        assert check_store(path).state == "whole"
+    assert codes[-1] == 0
+    assert set(codes[:-1]) == {9}
+    assert len(codes) > 3
 
 
 def test_a_store_in_use_is_said_to_be(store: Path) -> None:
