@@ -193,6 +193,7 @@ class Reminders:
             InvalidValue: A part is out of range, or holds a ``Pid`` or ``Ref``.
             NotEncodable: The key is no key term, or the payload no term or too large.
             Busy: There are too many.
+            ClockDrift: What is set there is stamped so far ahead that nothing beats it.
             StorageError: It could not be made durable. It is not set.
             NotStarted: The node is stopping.
 
@@ -209,6 +210,7 @@ class Reminders:
 
         Raises:
             InvalidValue, NotEncodable: ``key`` is no key term without pids.
+            ClockDrift: As for ``remind``.
             StorageError: It could not be made durable. It is set still.
             NotStarted: The node is stopping.
         """

@@ -18,16 +18,21 @@ from typing import Any, Final, final
 
 from barrel_p2p.carrier.complaints import Complaints
 from barrel_p2p.core.clock import Clock
-from barrel_p2p.core.hlc import HLC
-from barrel_p2p.core.ormap import Change, Delta, Entry, OrMap
+from barrel_p2p.core.hlc import HLC, Timestamp
+from barrel_p2p.core.ormap import TOMBSTONE, Change, Delta, Entry, OrMap
 from barrel_p2p.errors import BarrelError, Busy, ClockDrift, InvalidValue, NotEncodable
 from barrel_p2p.replica.driver import ReplicaHandle, Replicas
 from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
 from barrel_p2p.replica.store import ReplicatedStore, Source
 from barrel_p2p.services.reminder_graves import Graves
-from barrel_p2p.services.reminder_value import check_entry, check_value
+from barrel_p2p.services.reminder_value import (
+    check_entry,
+    check_value,
+    fence_stamp_of,
+)
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
+from barrel_p2p.wire.terms import key_bytes
 
 __all__ = ["REPLICA_NAME", "ReminderStore"]
 
@@ -122,6 +127,8 @@ class ReminderStore:
             InvalidValue: It is none; see ``check_value``.
             NotEncodable: The key is no key term, or the payload none or too large.
             Busy: There are ``STORE_ENTRIES_MAX``, or too many wait for the disk.
+            ClockDrift: What stands there is stamped so far ahead that nothing written
+                now would beat it.
             Degraded: The disk has failed before.
             NotStarted: The node is stopping.
         """
@@ -134,17 +141,14 @@ class ReminderStore:
                 " have fired included",
                 hint="cancel some, or lower reminder_tombstone_ttl_ms",
             )
-        delta = self._stamper.add(key, value)
-        self._stamper.forget(key)
+        delta = self._stamped(key, value)
         for entry in delta.values():
             check_entry(entry)
         return self._commit(delta)
 
     def cancel(self, key: object) -> asyncio.Future[None]:
         """Take a reminder back, known here or not. Raises as ``arm``."""
-        delta = self._stamper.remove(key)
-        self._stamper.forget(key)
-        return self._commit(delta)
+        return self._commit(self._stamped(key, TOMBSTONE))
 
     def put(self, name: bytes, entry: Entry) -> asyncio.Future[None]:
         """Let ``entry`` stand there, as it is.
@@ -164,6 +168,24 @@ class ReminderStore:
                 f" hlc_max_drift_ms={self._hlc.max_drift_ms}"
             )
         return self._commit({name: entry})
+
+    def _stamped(self, key: object, value: object) -> Delta:
+        """An entry that beats what stands there, and has a greater fence."""
+        held = self.entries.entry(key)
+        if held is not None:
+            # Fences of what comes again run on, and can be ahead of the clock.
+            fence, limit_ms = fence_stamp_of(held), self._hlc.drift_limit_ms()
+            if fence.wall_ms < limit_ms:
+                self._hlc.update(fence)
+            else:
+                self._hlc.update(Timestamp(limit_ms - 1, 0))
+            self._stamper.merge({key_bytes(key): held})
+        try:
+            if value is TOMBSTONE:
+                return self._stamper.remove(key)
+            return self._stamper.add(key, value)
+        finally:
+            self._stamper.forget(key)
 
     def _commit(self, delta: Delta) -> asyncio.Future[None]:
         committed = self._log.append(delta)

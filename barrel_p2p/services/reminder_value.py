@@ -37,6 +37,7 @@ __all__ = [
     "consumed",
     "every_ms_of",
     "fence_of",
+    "fence_stamp_of",
     "following",
     "missed_of",
     "payload_of",
@@ -138,10 +139,20 @@ def at_ms_of(entry: Entry) -> int:
 
 def fence_of(entry: Entry) -> int:
     """What names this firing on every node; grows from one to the next of a key."""
-    stamp = entry.stamp
-    wall_ms = stamp.wall_ms + (every_ms_of(entry) or 0) * _occurrence(entry)
+    return fence_stamp_of(entry).pack(entry.node)
+
+
+def fence_stamp_of(entry: Entry) -> Timestamp:
+    """The stamp whose fence this firing has; it may be later than any that was issued.
+
+    Args:
+        entry: A reminder, or a tombstone, whose fence nobody is told.
+    """
+    stamp, wall_ms = entry.stamp, entry.wall_ms
+    if not entry.is_tombstone:
+        wall_ms += (every_ms_of(entry) or 0) * _occurrence(entry)
     wall_ms = min(max(wall_ms, FENCE_EPOCH_MS), FENCE_WALL_MS_MAX)
-    return Timestamp(wall_ms, stamp.counter % _STEP).pack(entry.node)
+    return Timestamp(wall_ms, stamp.counter % _STEP)
 
 
 def consumed(entry: Entry) -> Entry:

@@ -15,8 +15,11 @@ import pytest
 
 import barrel_p2p
 from barrel_p2p import Node, Process, Reminder
-from barrel_p2p.errors import InvalidValue, NotEncodable, NotStarted
+from barrel_p2p.core.hlc import Timestamp
+from barrel_p2p.core.ormap import Entry
+from barrel_p2p.errors import ClockDrift, InvalidValue, NotEncodable, NotStarted
 from barrel_p2p.runtime.event_stream import EventStream, Lagged
+from barrel_p2p.wire.terms import key_bytes
 from tests.endpoints import eventually, within
 from tests.unit.node.nodes import node
 
@@ -214,6 +217,45 @@ async def test_what_comes_again_and_began_in_the_past_begins_with_the_next(
         [entry] = a.list_reminders()
         assert entry.at_ms == at_ms + 30 * 3_600_000
         assert (entry.every_ms, entry.missed) == (3_600_000, "coalesce")
+
+
+async def test_fences_grow_through_setting_anew_and_cancelling(
+    tmp_path: Path,
+) -> None:
+    """A peer whose clock leads: fences of what comes again go on leading."""
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        store: Any = a._overlay().reminders._store
+        stamp = Timestamp(now_ms() - 10_000, 5 * 8_192)
+        first_ms = stamp.wall_ms + 3_600_000
+        for key in ("set", "cancelled"):
+            held = Entry(key, stamp, "b@h", (first_ms, "old", 4_000, 2))
+            store.replica_merge_delta("reminders", {key_bytes(key): held})
+        before = [entry.fence for entry in a.list_reminders()]
+        assert before[0] == before[1]
+        await a.cancel_reminder("cancelled")
+        for key in ("cancelled", "set"):
+            await a.remind_after(key, 3_600_000, "new")
+        after = a.list_reminders()
+        assert [entry.payload for entry in after] == ["new", "new"]
+        assert min(entry.fence for entry in after) > before[0]
+
+
+async def test_what_is_acknowledged_beats_what_stood_there(tmp_path: Path) -> None:
+    """Also what was merged without the clock, as what follows a firing is."""
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        store: Any = a._overlay().reminders._store
+        for lead_ms, key in ((30_000, "set"), (30_000, "gone"), (10**9, "no")):
+            ahead = Timestamp(now_ms() + lead_ms, 0)
+            held = Entry(key, ahead, "b@h", (now_ms() + 10**7, "old"))
+            store._project(store.entries.merge({key_bytes(key): held}))
+        await a.remind_after("set", 3_600_000, "new")
+        await a.cancel_reminder("gone")
+        for impossible in (a.remind_after("no", 10), a.cancel_reminder("no")):
+            with pytest.raises(ClockDrift):
+                await impossible
+        left = [(entry.key, entry.payload) for entry in a.list_reminders()]
+        assert left == [("set", "new"), ("no", "old")]
+        assert len(store._stamper) == store._stamper.tombstones == 0
 
 
 # Listeners.
