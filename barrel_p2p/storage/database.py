@@ -23,7 +23,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Self, final
+from typing import BinaryIO, Final, Self, final
 
 from xxhash import xxh3_64_intdigest
 
@@ -110,15 +110,23 @@ class Database:
     Args:
         path: The file.
         connection: Whose rows were checked.
+        file: The same file. It is closed after the connection and not before: SQLite's
+            lock ends when any descriptor of the file is closed in the process.
         count: How many rows there are.
         total: The sum of their checksums, modulo 2**64.
     """
 
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, count: int, total: int
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        file: BinaryIO,
+        count: int,
+        total: int,
     ) -> None:
         self.path = path
         self._connection = connection
+        self._file = file
         self._count = count
         self._total = total
         self._logged = 0
@@ -144,14 +152,15 @@ class Database:
         check_private_file(path)
         with _opening(path):
             connection = _connect(path)
+            file: BinaryIO | None = None
             try:
                 # SQLite flushes the name of its log too, and hears of no failure.
                 sync_directory(path.parent)
-                with path.open("rb") as file:
-                    mode = file.read(_LOG_MODE_AT + len(_LOG_MODE))[_LOG_MODE_AT:]
+                file = path.open("rb", buffering=0)
+                mode = file.read(_LOG_MODE_AT + len(_LOG_MODE))[_LOG_MODE_AT:]
                 if mode != _LOG_MODE:  # SQLite would open it, and refuse to write.
                     raise _Damage(f"its format is {mode!r}, not {_LOG_MODE!r}")
-                log = examine_log(log_path(path), path)
+                log = examine_log(log_path(path), file)
                 if log.damage is not None:
                     raise _Damage(log.damage)
                 count, total = _check_meta(connection, path, store, node)
@@ -164,8 +173,10 @@ class Database:
                     )
             except BaseException:
                 _drop(connection, path)
+                if file is not None:
+                    file.close()
                 raise
-        return cls(path, connection, count, total), delta
+        return cls(path, connection, file, count, total), delta
 
     def commit(self, gone: Sequence[bytes], rows: Sequence[Row]) -> None:
         """Delete ``gone``, then write ``rows`` where they beat what is there.
@@ -240,6 +251,7 @@ class Database:
     def drop(self) -> None:
         """Let go of the file without writing to it."""
         _drop(self._connection, self.path)
+        self._file.close()
 
     def close(self) -> None:
         """Checkpoint, and let go of the file.

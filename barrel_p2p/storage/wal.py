@@ -55,12 +55,13 @@ class _Frame:
     sums: tuple[int, int]
 
 
-def examine_log(path: Path, store: Path) -> LogReport:
+def examine_log(path: Path, store: BinaryIO) -> LogReport:
     """Look through the log at ``path``; a missing one is empty.
 
     Args:
         path: The log.
-        store: The file that it belongs to.
+        store: The file that it belongs to. It stays open: SQLite's lock on a file ends
+            when any descriptor of it is closed in the process.
 
     Raises:
         OSError: One of them cannot be read.
@@ -72,7 +73,7 @@ def examine_log(path: Path, store: Path) -> LogReport:
         return LogReport(0, None)
 
 
-def _examine(header: bytes, frames: Iterator[_Frame], store: Path) -> LogReport:
+def _examine(header: bytes, frames: Iterator[_Frame], store: BinaryIO) -> LogReport:
     if len(header) < _HEADER_BYTES:
         return LogReport(0, None)
     magic, _, page_bytes, _, *rest = _HEADER.unpack(header)
@@ -128,7 +129,7 @@ def _follow(
         yield _fits(after, before.sums, order)
 
 
-def _is_moved(frames: list[_Frame], store: Path) -> bool:
+def _is_moved(frames: list[_Frame], store: BinaryIO) -> bool:
     """Whether the file has what the frames of the first one's round committed."""
     pages: dict[int, bytes] = {}
     waiting: dict[int, bytes] = {}
@@ -138,11 +139,10 @@ def _is_moved(frames: list[_Frame], store: Path) -> bool:
         waiting[int.from_bytes(frame.head[:4], "big")] = frame.page
         if frame.is_commit:
             pages.update(waiting)
-    with store.open("rb") as file:
-        for number, page in pages.items():
-            file.seek((number - 1) * PAGE_BYTES)
-            if file.read(PAGE_BYTES) != page:
-                return False
+    for number, page in pages.items():
+        store.seek((number - 1) * PAGE_BYTES)
+        if store.read(PAGE_BYTES) != page:
+            return False
     return True
 
 

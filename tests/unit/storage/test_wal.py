@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from barrel_p2p.core.hlc import Timestamp
-from barrel_p2p.errors import StoreCorrupt
+from barrel_p2p.errors import Conflict, StoreCorrupt
 from barrel_p2p.ormap import Delta, Entry
 from barrel_p2p.storage.database import Database, log_path
 from barrel_p2p.storage.rows import encode_row
-from barrel_p2p.storage.wal import PAGE_BYTES, examine_log
+from barrel_p2p.storage.wal import PAGE_BYTES, LogReport, examine_log
 from barrel_p2p.wire.terms import key_bytes
 
 NODE = "a@h"
@@ -36,6 +39,11 @@ def killed(tmp_path: Path) -> Path:
     return path
 
 
+def examined(path: Path) -> LogReport:
+    with path.open("rb") as store:
+        return examine_log(log_path(path), store)
+
+
 def numbers(delta: Delta) -> list[object]:
     return sorted((entry.value for entry in delta.values()), key=str)
 
@@ -53,7 +61,7 @@ def commits(log: bytes) -> list[int]:
 
 
 def test_the_replay_is_as_long_as_sqlite_s(killed: Path) -> None:
-    report = examine_log(log_path(killed), killed)
+    report = examined(killed)
     connection = sqlite3.connect(killed)
     (done,) = connection.execute("PRAGMA wal_checkpoint").fetchall()
     connection.close()
@@ -61,9 +69,9 @@ def test_the_replay_is_as_long_as_sqlite_s(killed: Path) -> None:
 
 
 def test_an_empty_or_missing_log_is_fine(tmp_path: Path) -> None:
-    assert examine_log(tmp_path / "none", tmp_path).frames == 0
+    assert examine_log(tmp_path / "none", BytesIO()).frames == 0
     (tmp_path / "empty").write_bytes(b"")
-    assert examine_log(tmp_path / "empty", tmp_path).damage is None
+    assert examine_log(tmp_path / "empty", BytesIO()).damage is None
 
 
 def test_every_truncation_leaves_whole_transactions(killed: Path) -> None:
@@ -110,7 +118,7 @@ def test_what_an_earlier_round_left_behind_the_end_is_no_damage(killed: Path) ->
     entry = Entry(9, Timestamp(9, 0), NODE, 9)
     database.commit([], [encode_row(key_bytes(9), entry)])
     database.drop()
-    assert examine_log(log_path(killed), killed).frames < WRITES
+    assert examined(killed).frames < WRITES
     assert recovered(killed) == [*range(WRITES), 9]
     log = bytearray(log_path(killed).read_bytes())
     log[32 + 100] ^= 1
@@ -126,6 +134,39 @@ def test_a_torn_header_before_what_the_file_has_already_is_fine(killed: Path) ->
     log[15] ^= 1
     log_path(killed).write_bytes(log)
     assert recovered(killed) == list(range(WRITES))
+
+
+OTHER = """
+import sys
+from pathlib import Path
+from barrel_p2p.errors import Conflict
+from barrel_p2p.storage.database import Database
+try:
+    Database.open(Path(sys.argv[1]), store="s", node="a@h")
+except Conflict:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_an_open_store_is_locked_for_other_processes(
+    killed: Path, *, is_torn: bool
+) -> None:
+    """A descriptor of the file that is closed in between would end SQLite's lock."""
+    if is_torn:
+        database, _ = opened(killed)
+        database.checkpoint()
+        database.drop()
+        log = bytearray(log_path(killed).read_bytes())
+        log[15] ^= 1
+        log_path(killed).write_bytes(log)
+    database, _ = opened(killed)
+    with pytest.raises(Conflict):
+        opened(killed)
+    command = [sys.executable, "-c", OTHER, str(killed)]
+    assert subprocess.run(command, check=False).returncode == 7
+    database.drop()
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("bit", range(16))
