@@ -36,7 +36,10 @@ from barrel_p2p.storage.rows import check_restart_safe
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
 from barrel_p2p.wire.terms import decode, encode, key_bytes
 
-__all__ = ["MapGossip", "MapOwner"]
+__all__ = ["UNKEPT_MAX", "MapGossip", "MapOwner"]
+
+UNKEPT_MAX: Final = 65_536
+"""Keys of one map whose rows are known not to be as they should be."""
 
 _MISSING: Final = object()
 _SMALL: Final = 65_536
@@ -190,6 +193,8 @@ class MapOwner:
 
     def remove(self, key: object) -> asyncio.Future[None] | None:
         """Remove ``key``, whether or not it has a value. As ``put``."""
+        if not self._is_shown(key):
+            self._check_size(key)
         if self._log is None:
             before = self.entries.entry(key) if self._presence is not None else None
             self._written(self.entries.remove(key), before)
@@ -210,7 +215,8 @@ class MapOwner:
         if not fits:
             entry_bytes(key, value)  # Raises if it could not travel.
         if not self._is_shown(key):
-            self._check_room(key)
+            self._check_size(key)
+            self._check_alike(key)
         return value
 
     def _is_shown(self, key: object) -> bool:
@@ -220,14 +226,16 @@ class MapOwner:
             key_bytes(key)
             raise
 
-    def _check_room(self, key: object) -> None:
-        held = len(self.entries) + self.entries.tombstones
+    def _check_size(self, key: object) -> None:
+        held = len(self.entries) + self.entries.tombstones + len(self._writing)
         if held >= STORE_ENTRIES_MAX and self.entries.entry(key) is None:
             raise Busy(
                 f"map {self.name!r} holds STORE_ENTRIES_MAX={STORE_ENTRIES_MAX} keys,"
-                " removed ones included",
+                " removed ones included, and those that wait for the disk",
                 hint="a map is for small state; keep large sets elsewhere",
             )
+
+    def _check_alike(self, key: object) -> None:
         if self._alike.is_full(key) and not self._has_value(key):
             raise InvalidValue(
                 f"map {self.name!r} has ALIKE_MAX={ALIKE_MAX} keys with the hash of"
@@ -452,7 +460,7 @@ class MapOwner:
         # A row that is just being written anew must not go with the old one.
         busy = [name for name in names if name in self._writing]
         if busy:
-            self._unkept.update(dict.fromkeys(busy))
+            self._mark_unkept(busy)
             names = [name for name in names if name not in self._writing]
         if not names:
             return
@@ -480,8 +488,21 @@ class MapOwner:
 
     def _not_kept(self, names: Iterable[bytes], error: BaseException) -> None:
         # A value may be there still whose tombstone is here, or is forgotten already.
-        self._unkept.update(dict.fromkeys(names))
+        self._mark_unkept(names)
         self._complaints.add(f"map {self.name}", f"not on disk: {error}")
+
+    def _mark_unkept(self, names: Iterable[bytes]) -> None:
+        self._unkept.update(dict.fromkeys(names))
+        if len(self._unkept) > UNKEPT_MAX:
+            # What is held is all written anew then. Of the rest the first are likelier
+            # to have rows, from before the disk failed.
+            self._all_unkept = True
+            held = self._remembered()
+            gone = [name for name in self._unkept if name not in held]
+            self._unkept = dict.fromkeys(gone[: UNKEPT_MAX // 2])
+
+    def _remembered(self) -> Delta:
+        return {**self.removed.aside, **self.entries.snapshot()}
 
     def _keep_again(self) -> None:
         # What did not get to a disk that was full, once that takes writes again.
@@ -491,7 +512,7 @@ class MapOwner:
             return
         unkept, self._unkept = self._unkept, {}
         every, self._all_unkept = self._all_unkept, False
-        held = {**self.removed.aside, **self.entries.snapshot()}
+        held = self._remembered()
         gone = [name for name in unkept if name not in held]
         if not every:
             held = {name: held[name] for name in unkept if name in held}

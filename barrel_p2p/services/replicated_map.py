@@ -129,6 +129,7 @@ class ReplicatedMap[K: Hashable, V]:
 
         Raises:
             NotEncodable, StorageError, NoSuchMap, NotStarted: As for ``put``.
+            Busy: As for ``put``, if nothing is known of such a key.
         """
         if self._end is not None:
             raise self._end()

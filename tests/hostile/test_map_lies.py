@@ -88,6 +88,12 @@ async def test_a_map_that_is_full_takes_no_new_keys_from_anybody(
         a.put("new", 1)
     a.put("mine", 2)
     assert a.shown["mine"] == 2
+    with pytest.raises(Busy, match="STORE_ENTRIES_MAX=100"):
+        a.remove("never there")
+    a.remove("k0")
+    a.remove("k0")
+    a.put("k0", 1)
+    assert a.owner.stats().removed == 0
 
 
 async def test_a_stamp_from_the_future_holds_no_key_for_ever() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from barrel_p2p import InvalidValue, MapPut, MapRemove, NotEncodable, StorageError
+from barrel_p2p import Busy, InvalidValue, MapPut, MapRemove, NotEncodable, StorageError
 from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.core.ormap import TOMBSTONE, Entry, OrMap
-from barrel_p2p.services import map_removed
+from barrel_p2p.services import map_owner, map_removed
 from barrel_p2p.services.map_lives import REFUSE_MS, UNKNOWN_MS
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.testing.nodes.disk import Fault, SimDisk, SimStores
@@ -355,6 +355,48 @@ async def test_removals_that_are_still_told_have_nothing_refused(
     again = await _restarted(net, disk, log)
     again.hear(late)
     assert again.shown == {"k": "unseen"}
+
+
+async def test_writes_that_wait_for_the_disk_count_among_those_of_a_full_map(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(map_owner, "STORE_ENTRIES_MAX", 10)
+    net = MapNet(persist=True)
+    a = net.add("a@h", log=await _opened(net, SimDisk()))
+    writes = [a.owner.put(n, n) for n in range(5)]
+    writes += [a.owner.remove(n) for n in range(5, 10)]
+    with pytest.raises(Busy, match="STORE_ENTRIES_MAX=10"):
+        a.owner.put(10, 10)
+    with pytest.raises(Busy, match="STORE_ENTRIES_MAX=10"):
+        a.owner.remove(10)
+    await _written(*writes)
+    assert a.owner.stats().keys + a.owner.stats().removed == 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "reopens"), [("broken", True), ("full", True), ("full", False)]
+)
+async def test_what_a_failed_disk_lacks_is_kept_in_mind_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, fault: Fault, reopens: bool
+) -> None:
+    """D6: others write and remove for long, and all there is is on disk at the end."""
+    monkeypatch.setattr(map_removed, "ASIDE_MAX", 2)
+    monkeypatch.setattr(map_owner, "UNKEPT_MAX", 20)
+    net, disk, log, a = await _with_a_tombstone_that_is_nowhere_on_disk(fault)
+    b = OrMap("b@h", HLC(net.clock))
+    for n in range(100):
+        for delta in (b.add(n, n), b.add(("gone", n), n), b.remove(("gone", n))):
+            a.owner.replica_merge_delta("m", delta)
+        with pytest.raises(StorageError):
+            await log.sync()
+        net.clock.advance(1)
+        a.collect()
+        assert len(a.owner._unkept) <= 20
+    assert len(a.owner.removed.aside) == 2
+    await _mended(disk, log, a, reopens=reopens)
+    again = await _restarted(net, disk, log)
+    assert again.shown == {n: n for n in range(100)}
+    assert again.owner.stats().removed == 2
 
 
 # Entries that go with their writers.
