@@ -49,6 +49,9 @@ __all__ = ["HandOffHook", "ShardListener", "Shards"]
 LISTEN_MS: Final = 100
 """How often a node that waits for others looks whether it has heard them."""
 
+CANCELLED_S_MAX: Final = 1.0
+"""For how long a node that stops awaits the hooks that it has cancelled."""
+
 _LISTEN: Final = "listen"
 _log = logging.getLogger("barrel_p2p.services")
 
@@ -94,6 +97,8 @@ class Shards:
         self._listeners: list[ShardListener] = []
         self._hooks: list[tuple[HandOffHook | None, HandOffHook | None]] = []
         self._running: dict[int, asyncio.Task[None]] = {}  # hand-offs, by number
+        # Those that were cancelled and run still, by partition.
+        self._ending: dict[int, dict[asyncio.Task[None], None]] = {}
         self._effects: deque[ShardEffect] = deque()
         self._performing = False
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
@@ -118,7 +123,8 @@ class Shards:
         """Give everything back, awaiting the hooks, and stop. Idempotent.
 
         Args:
-            timeout: Seconds; hooks that take longer are cancelled.
+            timeout: Seconds; hooks that take longer are cancelled, and awaited for
+                ``CANCELLED_S_MAX`` more.
         """
         if self._forget is not None:
             self._forget()
@@ -130,6 +136,7 @@ class Shards:
             for key, timer in list(self._timers.items()):
                 timer.cancel()
                 self._fire(key)  # It had no more time than that.
+            await self._cancelled(list(self._ending), CANCELLED_S_MAX)
         self._subscriptions.close()
 
     def member_changed(self, event: MemberEvent) -> None:
@@ -339,13 +346,18 @@ class Shards:
         work = self._await_hooks(order)
         task = asyncio.get_running_loop().create_task(work)
         self._running[order.number] = task
-        task.add_done_callback(lambda done: self._over(order))
+        task.add_done_callback(lambda done: self._over(order, done))
 
     async def _await_hooks(self, order: HandOff) -> None:
+        # Its own time is running already: half of it is left for the hooks.
+        wait_s = self._machine.settings.hand_off_ms / 2_000
+        await self._cancelled([order.partition], wait_s)
         for acquired, released in list(self._hooks):
             hook = acquired if order.acquired else released
             if hook is None:
                 continue
+            if order.number not in self._running:
+                return  # The one before this has taken no notice of its cancellation.
             try:
                 await hook(order.partition)
             except Exception as error:  # noqa: BLE001 -- the others must be awaited too
@@ -353,19 +365,38 @@ class Shards:
                 text = f"a hook for {verb} partition {order.partition}: {error!r}"
                 self._complaints.add("shards", text, error=error)
 
-    def _over(self, order: HandOff) -> None:
+    def _over(self, order: HandOff, task: asyncio.Task[None]) -> None:
+        ending = self._ending.get(order.partition)
+        if ending is not None:
+            ending.pop(task, None)
+            if not ending:
+                del self._ending[order.partition]
         if self._running.pop(order.number, None) is not None:
             self._feed(HandedOff(order.partition, order.number))
 
     def _abandon(self, order: Abandon) -> None:
         task = self._running.pop(order.number, None)
-        if task is not None:
+        if task is not None and not task.done():
             task.cancel()
+            self._ending.setdefault(order.partition, {})[task] = None
         if order.overran:
             self._complaints.add(
                 "hand-off",
                 f"a hook for partition {order.partition} was not over within"
                 f" {self._machine.settings.hand_off_ms} ms, and is cancelled",
+            )
+
+    async def _cancelled(self, partitions: list[int], timeout: float) -> None:
+        """Wait for the cancelled hooks of ``partitions`` that have not ended."""
+        tasks = [t for p in partitions for t in self._ending.get(p, ())]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=timeout)
+        if late:
+            self._complaints.add(
+                "hand-off",
+                f"{len(late)} cancelled hooks were not over within {timeout:g} s, and"
+                " are left behind",
             )
 
     async def _handed_off(self) -> None:

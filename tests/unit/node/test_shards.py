@@ -311,3 +311,94 @@ async def test_a_stop_does_not_wait_for_a_hook_longer_than_it_may(
             await within(a.stop(drain=0.2))
             told = [await within(events.next()) for _ in EVERYTHING]
             assert told == [Released(p) for p in EVERYTHING]
+
+
+async def test_a_hook_waits_for_the_cancelled_one_of_its_partition(
+    tmp_path: Path,
+) -> None:
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        live: dict[int, None] = {}
+        met: list[int] = []
+        released: list[int] = []
+        go = asyncio.Event()
+
+        async def take(partition: int) -> None:
+            live[partition] = None
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await go.wait()
+                del live[partition]
+
+        async def give(partition: int) -> None:
+            released.append(partition)
+            if partition in live:
+                met.append(partition)
+
+        a.on_hand_off(acquired=take, released=give)
+        shards = a._overlay().shards
+        shards._on_pause(9_000)
+        await eventually(lambda: len(live) == len(EVERYTHING))
+        shards._on_pause(9_000)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        # Those of the first pause are over; those that give back what was begun wait.
+        assert sorted(released) == EVERYTHING
+        go.set()
+        await eventually(lambda: len(released) == 2 * len(EVERYTHING))
+        assert met == []
+
+
+async def test_a_hook_waits_for_one_that_takes_no_notice_half_of_its_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leases: Any = {"member_heartbeat_ms": 200, "member_ttl_ms": 600}
+    async with node(tmp_path, "a@127.0.0.1", **leases) as a:
+        go = asyncio.Event()
+        begun: list[int] = []
+        second: list[int] = []
+        released: list[int] = []
+
+        async def take(partition: int) -> None:
+            begun.append(partition)
+            while not go.is_set():
+                try:
+                    await go.wait()
+                except asyncio.CancelledError:
+                    continue
+
+        async def also_take(partition: int) -> None:
+            second.append(partition)
+
+        async def give(partition: int) -> None:
+            released.append(partition)
+
+        a.on_hand_off(acquired=take, released=give)
+        a.on_hand_off(acquired=also_take)
+        shards = a._overlay().shards
+        shards._on_pause(9_000)
+        await eventually(lambda: len(begun) == len(EVERYTHING))
+        shards._on_pause(9_000)
+        await eventually(lambda: len(released) >= 2 * len(EVERYTHING))
+        go.set()
+        await eventually(lambda: not shards._ending)
+    assert "were not over within 0.3 s" in caplog.text
+
+
+async def test_no_hook_outlives_its_node(tmp_path: Path) -> None:
+    ended: list[int] = []
+    async with node(tmp_path, "a@127.0.0.1") as a:
+
+        async def hangs(partition: int) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.05)  # not synchronisation: it takes its time
+                ended.append(partition)
+
+        a.on_hand_off(released=hangs)
+        shards = a._overlay().shards
+        await within(shards.close(0.1))
+        assert sorted(ended) == EVERYTHING
+        assert not shards._running
+        assert not shards._ending
