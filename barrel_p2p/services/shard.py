@@ -334,6 +334,11 @@ class Shards:
             timer.cancel()
 
     def _fire(self, key: Hashable) -> None:
+        # A look may come first, and with it another timer of this key.
+        timer = self._timers.get(key)
+        self._pauses.look()
+        if timer is None or self._timers.get(key) is not timer:
+            return
         del self._timers[key]
         if key == _LISTEN:
             self._look_for_others()
@@ -371,6 +376,7 @@ class Shards:
             ending.pop(task, None)
             if not ending:
                 del self._ending[order.partition]
+        self._pauses.look()
         if self._running.pop(order.number, None) is not None:
             self._feed(HandedOff(order.partition, order.number))
 

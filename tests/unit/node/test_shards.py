@@ -402,3 +402,25 @@ async def test_no_hook_outlives_its_node(tmp_path: Path) -> None:
         assert sorted(ended) == EVERYTHING
         assert not shards._running
         assert not shards._ending
+
+
+async def test_a_timer_looks_for_a_pause_first(tmp_path: Path) -> None:
+    leases = {"member_heartbeat_ms": 100, "member_ttl_ms": 400, "suspect_ms": 300}
+    async with cluster(tmp_path, 2, **leases) as (a, b):
+        await settled([a, b])
+        owned = a.owned_partitions()
+        shards = a._overlay().shards
+
+        async def hangs(partition: int) -> None:
+            await asyncio.Event().wait()
+
+        a.on_hand_off(acquired=hangs)
+        theirs = b.owned_partitions()
+        await b.stop()
+        await eventually(lambda: len(shards._running) == len(theirs))
+        async with a.shard_events() as events:
+            time.sleep(1.0)  # not synchronisation: a pause  # noqa: ASYNC251
+            shards._fire(theirs[0])
+            told = [await within(events.next()) for _ in owned]
+        assert told == [Released(p) for p in owned]
+        assert shards.stats().overran == 0
