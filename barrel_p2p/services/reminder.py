@@ -44,7 +44,11 @@ from barrel_p2p.services.reminder_inputs import (
     Synced,
     Unsure,
 )
-from barrel_p2p.services.reminder_machine import LOOK, ReminderMachine
+from barrel_p2p.services.reminder_machine import (
+    CATCH_UP_GAP_MS,
+    LOOK,
+    ReminderMachine,
+)
 from barrel_p2p.services.reminder_store import REPLICA_NAME, ReminderStore
 from barrel_p2p.services.reminder_value import (
     at_ms_of,
@@ -119,6 +123,7 @@ class Reminders:
         )
         self._plain = Subscriptions(switch)
         self._acknowledging = Subscriptions(switch)
+        self._untold: deque[Reminder] = deque()  # consumed; their subscribers had gone
         self._effects: deque[ReminderEffect] = deque()
         self._performing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -309,11 +314,19 @@ class Reminders:
         self._feed(Unsure())
 
     def _look_round(self) -> None:
+        room = self._room()
+        while self._untold and room > 0:
+            self._send(self._untold.popleft())
+            room = self._room()
         handlers = len(self._plain) + len(self._acknowledging)
-        acknowledging = len(self._acknowledging) > 0
+        if self._untold and handlers:
+            self._arm(CATCH_UP_GAP_MS)
+        self._feed(Listening(handlers, room, len(self._acknowledging) > 0))
+
+    def _room(self) -> int:
         # Whoever does not acknowledge hears with those who do, if there are any.
-        deciding = self._acknowledging if acknowledging else self._plain
-        self._feed(Listening(handlers, deciding.room(), acknowledging))
+        deciding = self._acknowledging if len(self._acknowledging) else self._plain
+        return deciding.room()
 
     def _feed(self, event: object) -> None:
         now_ms = self._clock.now_ms()
@@ -344,6 +357,8 @@ class Reminders:
         if self._timer is not None:
             self._timer.cancel()
         if not self._closed:
+            if self._untold:
+                delay_ms = min(delay_ms, CATCH_UP_GAP_MS)
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(delay_ms / 1_000, self._look)
 
@@ -387,12 +402,21 @@ class Reminders:
             return
         try:
             self._store.put(name, after)
-        except (
-            BarrelError
-        ) as error:  # It is looked at again, as if nobody had answered.
+        except BarrelError as error:
+            # It is looked at again, as if nobody had answered.
             self._complaints.add("reminders", f"{entry.key!r:.80} waits: {error}")
 
     def _tell(self, entry: Entry) -> None:
         event = Reminder(entry.key, payload_of(entry), fence_of(entry))
+        if not self._untold and self._room() > 0:
+            self._send(event)
+            return
+        # Who was to hear it has gone while it was made durable: the next one does. At
+        # most FIRING_MAX, since nothing is consumed meanwhile.
+        self._untold.append(event)
+        if len(self._plain) + len(self._acknowledging):
+            self._arm(CATCH_UP_GAP_MS)
+
+    def _send(self, event: Reminder) -> None:
         self._acknowledging.tell(event)
         self._plain.tell(event)

@@ -280,6 +280,26 @@ async def test_nothing_is_consumed_before_somebody_subscribes(tmp_path: Path) ->
         assert got[0].payload == "kept"
 
 
+async def test_what_was_consumed_for_who_has_gone_is_told_to_the_next(
+    tmp_path: Path,
+) -> None:
+    """As many as it has room for at a time, and in their order."""
+    async with node(tmp_path, "a@127.0.0.1") as a:
+        room = a._overlay().reminders
+        for i in range(5):
+            await a.remind_after(i, 0, i)
+        async with a.reminders():
+            for _ in range(1_000_000):
+                if room._machine.firing == 5:
+                    break
+                await asyncio.sleep(0)  # So that the disk is not faster.
+        await eventually(lambda: not a.list_reminders())
+        await eventually(lambda: not room._machine.firing)
+        async with a.reminders(maxsize=2) as narrow:
+            told: list[Any] = [await within(narrow.next()) for _ in range(5)]
+        assert sorted(event.payload for event in told) == list(range(5))
+
+
 async def test_an_ended_or_a_full_subscriber_is_none(tmp_path: Path) -> None:
     async with node(tmp_path, "a@127.0.0.1") as a:
 
