@@ -82,6 +82,10 @@ def _script(path: Path, says: int) -> None:
         elif number % 33 == 0:
             database.close()
             database, _ = Database.open(path, store=STORE, node=NODE)
+        elif number % 29 == 0:  # As a store is opened that was killed.
+            database.drop()
+            database, _ = Database.open(path, store=STORE, node=NODE)
+            database.checkpoint(whole=True)
         elif number % 13 == 0:
             database.commit([key_bytes(number * 5 % KEYS)], [])
         else:
@@ -94,7 +98,7 @@ def _script(path: Path, says: int) -> None:
 def _held_after(operations: int) -> Delta:
     held: Delta = {}
     for number in range(1, operations + 1):
-        if number % 50 == 0 or number % 20 == 0 or number % 33 == 0:
+        if any(number % each == 0 for each in (20, 29, 33, 50)):
             continue
         if number % 13 == 0:
             held.pop(key_bytes(number * 5 % KEYS), None)
