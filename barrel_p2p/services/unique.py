@@ -6,13 +6,14 @@ moment, or none; where that does harm, the service's resource has to check the f
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final, final
 
 from barrel_p2p.carrier.complaints import Complaints
 from barrel_p2p.core.terms import Pid
-from barrel_p2p.errors import AlreadyRegistered, BarrelError
+from barrel_p2p.errors import AlreadyRegistered, BarrelError, Busy, ClockDrift
 from barrel_p2p.services.leader import Leaders
 from barrel_p2p.services.leader_events import Elected, LeaderEvent
 from barrel_p2p.services.registry import Registry
@@ -22,6 +23,9 @@ __all__ = ["UNIQUE", "UniqueServices", "election_of"]
 
 UNIQUE: Final = "barrel_p2p:unique"
 """The first part of the names of their elections."""
+
+RETRY_MS: Final = 500
+"""How long a process that leads and cannot be registered now waits to try again."""
 
 _log = logging.getLogger("barrel_p2p.services")
 
@@ -95,6 +99,7 @@ class UniqueServices:
         post = self._posts.pop(slot_of(name), None)
         if post is None:
             return False
+        post.forget_retry()
         self._leaders.withdraw(election_of(name), seat=post)
         return True
 
@@ -104,10 +109,20 @@ class UniqueServices:
         """Its process is to be found from now on."""
         try:
             self._registry.put(post.name, post.pid, post.meta)
+        except (Busy, ClockDrift) as error:
+            self._complaints.add(f"the unique service {post.name!r:.200}", error)
+            post.retry()
         except BarrelError as error:
-            # Another process of this node took the name: let another node provide it.
+            # Another process of this node took the name, or it cannot be registered at
+            # all: let another node provide it.
             self._complaints.add(f"the unique service {post.name!r:.200}", error)
             self.unregister(post.name)
+
+    def again(self, post: _Post) -> None:
+        """Try again, if it leads still."""
+        self._leaders.look()
+        if post.is_held:
+            self.elected(post)
 
     def revoked(self, post: _Post) -> None:
         """It is to be found no more."""
@@ -142,8 +157,22 @@ class _Post:
         self.meta = meta
         self.abandoned = False
         self.is_held = False
+        self._retry: asyncio.TimerHandle | None = None
+
+    def retry(self) -> None:
+        """Be registered a little later."""
+        self.forget_retry()
+        loop = asyncio.get_running_loop()
+        self._retry = loop.call_later(RETRY_MS / 1_000, self._of.again, self)
+
+    def forget_retry(self) -> None:
+        """Be registered only when somebody says so. Idempotent."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
 
     def hear(self, event: LeaderEvent) -> None:
+        self.forget_retry()
         self.is_held = isinstance(event, Elected)
         if self.is_held:
             self._of.elected(self)
@@ -152,4 +181,5 @@ class _Post:
 
     def end(self) -> None:
         self.is_held = False
+        self.forget_retry()
         self._of.ended(self)
