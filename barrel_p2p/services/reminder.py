@@ -312,6 +312,7 @@ class Reminders:
 
     def _paused(self, paused_ms: int) -> None:
         self._feed(Unsure())
+        self._store.catch_up()
 
     def _look_round(self) -> None:
         room = self._room()

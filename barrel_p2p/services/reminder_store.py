@@ -118,6 +118,11 @@ class ReminderStore:
             self._unkept.clear()
             await self._log.append(self.entries.snapshot())
 
+    def catch_up(self) -> None:
+        """Compare with all neighbours soon, instead of when it is time to."""
+        if self._handle is not None:
+            self._handle.catch_up()
+
     # Writing.
 
     def arm(self, key: object, value: tuple[Any, ...]) -> asyncio.Future[None]:

@@ -438,6 +438,21 @@ async def test_overdue_reminders_fire_once_after_a_full_restart(
             assert one.list_reminders() == []
 
 
+async def test_who_stood_still_compares_at_once(tmp_path: Path) -> None:
+    """Not when it is time to: until then it fires nothing."""
+    async with cluster(tmp_path, 2, replica_anti_entropy_ms=3_600_000) as made:
+        room = made[0]._overlay().reminders
+        # What the joining has begun is over once what it brought is there.
+        await made[1].remind_after("k", 3_600_000)
+        await eventually(lambda: len(made[0].list_reminders()) == 1)
+        rounds: list[Any] = []
+        made[0]._overlay().replicas.on_synced(rounds.append)
+        room._paused(9_000)
+        assert room._machine.held
+        await eventually(lambda: any(each.replica == "reminders" for each in rounds))
+        assert room._machine._synced
+
+
 async def test_an_acknowledged_reminder_is_on_disk_before_it_is_acknowledged(
     tmp_path: Path,
 ) -> None:
