@@ -12,16 +12,15 @@ Source: Barrel P2P documentation, "Replicated maps".
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
-from typing import Any, Final, Protocol, final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, final
 
 from barrel_p2p.carrier.complaints import Complaints
 from barrel_p2p.core.clock import Clock
 from barrel_p2p.core.hlc import HLC
 from barrel_p2p.core.ormap import Change, Delta, Entry, OrMap
 from barrel_p2p.core.terms import Atom, Pid, Ref
-from barrel_p2p.errors import BarrelError, Busy, InvalidValue
+from barrel_p2p.errors import Busy, InvalidValue
 from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
 from barrel_p2p.replica.store import ReplicatedStore, Source
 from barrel_p2p.services.map_alike import ALIKE_MAX, AlikeKeys
@@ -31,40 +30,18 @@ from barrel_p2p.services.map_options import MapOptions
 from barrel_p2p.services.map_presence import Presence
 from barrel_p2p.services.map_removed import Removed
 from barrel_p2p.services.map_stats import MapStats
+from barrel_p2p.services.write_behind import Gossip, Outbox, WriteBehind
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.storage.rows import check_restart_safe
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
 from barrel_p2p.wire.terms import decode, encode, key_bytes
 
-__all__ = ["UNKEPT_MAX", "MapGossip", "MapOwner"]
-
-UNKEPT_MAX: Final = 65_536
-"""Keys of one map whose rows are known not to be as they should be."""
+__all__ = ["MapOwner"]
 
 _MISSING: Final = object()
 _SMALL: Final = 65_536
 _WORD: Final = 1 << 63
 _SCALARS: Final = frozenset({str, bytes, int, float, bool, type(None), Atom, Pid, Ref})
-
-
-class MapGossip(Protocol):
-    """As much of ``ReplicaHandle`` as a map uses."""
-
-    def publish(self, delta: Delta) -> None:
-        """Tell every other node; ``Busy`` without room."""
-        ...
-
-    def catch_up(self) -> None:
-        """Compare with all neighbours."""
-        ...
-
-    async def flush(self) -> None:
-        """Wait until all was told."""
-        ...
-
-    def stop(self) -> None:
-        """Tell and hear no more."""
-        ...
 
 
 @final
@@ -119,38 +96,34 @@ class MapOwner:
         self._stamper = OrMap(node, hlc)
         self._clock = clock
         self._complaints = complaints
-        self._log = log
+        self._rows: WriteBehind | None = None
+        self._outbox = Outbox(f"map {name}", complaints)
         self._presence: Presence | None = None
         if options.prune_on_peer_down:
             self._presence = Presence(creation, lives)
         self._alike = AlikeKeys()
-        self._writing: dict[bytes, int] = {}  # what waits for the disk, how often
-        self._unkept: dict[bytes, None] = {}  # rows that are not as they should be
-        self._all_unkept = False  # nor may any other be
-        self._untold: Delta = {}  # written, and not yet given to gossip
         self.removed = Removed()
-        self._handle: MapGossip | None = None
         self.listener: Callable[[MapEvent], None] | None = None
         if log is not None:
+            self._rows = WriteBehind(
+                log, self._remembered, place=f"map {name}", complaints=complaints
+            )
             self._recover(log.recovered)
             self.removed.recall(clock.wall_ms() - options.tombstone_ttl_ms)
 
     # Its life.
 
-    def begin(self, handle: MapGossip) -> None:
+    def begin(self, handle: Gossip) -> None:
         """Gossip from now on."""
-        self._handle = handle
+        self._outbox.handle = handle
 
     def end(self) -> None:
         """Take no more writes."""
-        self._tell()
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.stop()
+        self._outbox.stop()
 
     def stats(self) -> MapStats:
         """What it holds, and what it has refused."""
-        log = self._log
+        log = None if self._rows is None else self._rows.log
         return MapStats(
             keys=len(self.shown),
             removed=self.entries.tombstones,
@@ -166,9 +139,9 @@ class MapOwner:
 
     async def flush(self) -> None:
         """Wait until gossip has taken everything that was written so far."""
-        self._tell()
-        if self._handle is not None:
-            await self._handle.flush()
+        self._outbox.tell()
+        if self._outbox.handle is not None:
+            await self._outbox.handle.flush()
 
     # Writing.
 
@@ -185,21 +158,21 @@ class MapOwner:
             Busy: The map holds ``STORE_ENTRIES_MAX`` keys.
         """
         value = self._checked(key, value)
-        if self._log is None:
+        if self._rows is None:
             before = self.entries.entry(key) if self._presence is not None else None
             self._written(self.entries.add(key, value), before)
             return None
-        return self._commit(self._stamper.add(key, value), key)
+        return self._commit(self._rows, self._stamper.add(key, value), key)
 
     def remove(self, key: object) -> asyncio.Future[None] | None:
         """Remove ``key``, whether or not it has a value. As ``put``."""
         if not self._is_shown(key):
             self._check_size(key)
-        if self._log is None:
+        if self._rows is None:
             before = self.entries.entry(key) if self._presence is not None else None
             self._written(self.entries.remove(key), before)
             return None
-        return self._commit(self._stamper.remove(key), key)
+        return self._commit(self._rows, self._stamper.remove(key), key)
 
     def _checked(self, key: object, value: object) -> object:
         fits = _is_small(value)
@@ -227,7 +200,9 @@ class MapOwner:
             raise
 
     def _check_size(self, key: object) -> None:
-        held = len(self.entries) + self.entries.tombstones + len(self._writing)
+        held = len(self.entries) + self.entries.tombstones
+        if self._rows is not None:
+            held += self._rows.writing
         if held >= STORE_ENTRIES_MAX and self.entries.entry(key) is None:
             raise Busy(
                 f"map {self.name!r} holds STORE_ENTRIES_MAX={STORE_ENTRIES_MAX} keys,"
@@ -261,48 +236,22 @@ class MapOwner:
     def _written(self, delta: Delta, before: Entry | None) -> None:
         for name, after in delta.items():
             self._project(name, before, after)
-        self._publish(delta)
+        self._outbox.add(delta)
 
-    def _commit(self, delta: Delta, key: object) -> asyncio.Future[None]:
-        assert self._log is not None
+    def _commit(
+        self, rows: WriteBehind, delta: Delta, key: object
+    ) -> asyncio.Future[None]:
         self._stamper.forget(key)
-        committed = self._log.append(delta)
-        for name in delta:
-            self._writing[name] = self._writing.get(name, 0) + 1
-        # Before whoever waits for it runs on, it is seen.
-        committed.add_done_callback(partial(self._committed, delta))
-        return committed
+        return rows.commit(delta, self._committed)
 
-    def _committed(self, delta: Delta, committed: asyncio.Future[None]) -> None:
-        for name in delta:
-            self._writing[name] -= 1
-            if not self._writing[name]:
-                del self._writing[name]
-        if committed.cancelled() or committed.exception() is not None:
-            return
-        if self._handle is None:
+    def _committed(self, delta: Delta) -> None:
+        if self._outbox.handle is None:
             return
         changes = self.entries.merge(delta)
         for change in changes:
             self._project(change.key_bytes, change.before, change.after)
         if changes:
-            self._publish(delta)
-
-    def _publish(self, delta: Delta) -> None:
-        # Once a turn of the loop: telling the replica costs more than writing.
-        if not self._untold:
-            asyncio.get_running_loop().call_soon(self._tell)
-        self._untold.update(delta)
-
-    def _tell(self) -> None:
-        untold, self._untold = self._untold, {}
-        if self._handle is None or not untold:
-            return
-        try:
-            self._handle.publish(untold)
-        except Busy as error:
-            # It stands in the map, so that comparing with others brings it to them.
-            self._complaints.add(f"map {self.name}", error)
+            self._outbox.add(delta)
 
     # What others write: a Replica.
 
@@ -336,7 +285,8 @@ class MapOwner:
         for entry in due:
             self.entries.forget(entry.key)
         self._forget_rows(forgotten)
-        self._keep_again()
+        if self._rows is not None:
+            self._rows.again()
         if self._presence is not None:
             for row, entry in self._presence.unclaimed(now_ms):
                 self._drop(row, entry)
@@ -357,8 +307,8 @@ class MapOwner:
 
     def catch_up(self) -> None:
         """Compare with all neighbours."""
-        if self._handle is not None:
-            self._handle.catch_up()
+        if self._outbox.handle is not None:
+            self._outbox.handle.catch_up()
 
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
         if type(delta) is not dict or not all(type(e) is Entry for e in delta.values()):
@@ -380,7 +330,7 @@ class MapOwner:
                 " what was forgotten here, and may have been removed",
             )
         if again:
-            self._publish(again)
+            self._outbox.add(again)
         if self._presence is not None:
             admitted = self._presence.without_the_over(admitted)
         return admitted
@@ -414,7 +364,7 @@ class MapOwner:
             value = value[1]
         validator = self.options.validator
         try:
-            if self._log is not None:
+            if self._rows is not None:
                 check_restart_safe((key, value))
             if validator is None:
                 return None
@@ -427,20 +377,15 @@ class MapOwner:
     def _merged(self, changes: list[Change], source: Source) -> None:
         for change in changes:
             self._project(change.key_bytes, change.before, change.after)
-        if self._log is not None:
-            self._keep({change.key_bytes: change.after for change in changes})
+        if self._rows is not None:
+            self._rows.keep({change.key_bytes: change.after for change in changes})
 
     # What is on disk.
 
     async def reopen(self) -> None:
         """Take writes again after the disk had failed: see ``ReplicatedMap.reopen``."""
-        log = self._log
-        if log is None or log.state != "degraded":
-            return
-        self._recover(await log.reopen())
-        self._all_unkept = True
-        self._keep_again()
-        await log.sync()
+        if self._rows is not None:
+            await self._rows.reopen(self._recover)
 
     def _recover(self, delta: Delta) -> None:
         if self._presence is not None:
@@ -455,70 +400,11 @@ class MapOwner:
             self._project(change.key_bytes, change.before, change.after)
 
     def _forget_rows(self, names: list[bytes]) -> None:
-        if not names or self._log is None:
-            return
-        # A row that is just being written anew must not go with the old one.
-        busy = [name for name in names if name in self._writing]
-        if busy:
-            self._mark_unkept(busy)
-            names = [name for name in names if name not in self._writing]
-        if not names:
-            return
-        try:
-            gone = self._log.forget(names)
-        except BarrelError as error:
-            self._not_kept(names, error)
-        else:
-            gone.add_done_callback(partial(self._was_kept, names))
-
-    def _keep(self, delta: Delta) -> None:
-        """Write behind: whoever wrote it has it on disk, and a sync brings it again."""
-        assert self._log is not None
-        try:
-            kept = self._log.append(delta)
-        except BarrelError as error:
-            self._not_kept(delta, error)
-        else:
-            kept.add_done_callback(partial(self._was_kept, list(delta)))
-
-    def _was_kept(self, names: list[bytes], kept: asyncio.Future[None]) -> None:
-        error = None if kept.cancelled() else kept.exception()
-        if error is not None:
-            self._not_kept(names, error)
-
-    def _not_kept(self, names: Iterable[bytes], error: BaseException) -> None:
-        # A value may be there still whose tombstone is here, or is forgotten already.
-        self._mark_unkept(names)
-        self._complaints.add(f"map {self.name}", f"not on disk: {error}")
-
-    def _mark_unkept(self, names: Iterable[bytes]) -> None:
-        self._unkept.update(dict.fromkeys(names))
-        if len(self._unkept) > UNKEPT_MAX:
-            # What is held is all written anew then. Of the rest the first are likelier
-            # to have rows, from before the disk failed.
-            self._all_unkept = True
-            held = self._remembered()
-            gone = [name for name in self._unkept if name not in held]
-            self._unkept = dict.fromkeys(gone[: UNKEPT_MAX // 2])
+        if self._rows is not None:
+            self._rows.forget(names)
 
     def _remembered(self) -> Delta:
         return {**self.removed.aside, **self.entries.snapshot()}
-
-    def _keep_again(self) -> None:
-        # What did not get to a disk that was full, once that takes writes again.
-        if self._log is None or self._log.state != "open":
-            return
-        if not self._unkept and not self._all_unkept:
-            return
-        unkept, self._unkept = self._unkept, {}
-        every, self._all_unkept = self._all_unkept, False
-        held = self._remembered()
-        gone = [name for name in unkept if name not in held]
-        if not every:
-            held = {name: held[name] for name in unkept if name in held}
-        if held:
-            self._keep(held)
-        self._forget_rows(gone)
 
     # What is shown.
 

@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, Final, final
 
 from barrel_p2p.carrier.complaints import Complaints
 from barrel_p2p.core.clock import Clock
 from barrel_p2p.core.hlc import HLC, Timestamp
 from barrel_p2p.core.ormap import TOMBSTONE, Change, Delta, Entry, OrMap
-from barrel_p2p.errors import BarrelError, Busy, ClockDrift, InvalidValue, NotEncodable
-from barrel_p2p.replica.driver import ReplicaHandle, Replicas
+from barrel_p2p.errors import Busy, ClockDrift, InvalidValue, NotEncodable
+from barrel_p2p.replica.driver import Replicas
 from barrel_p2p.replica.limits import STORE_ENTRIES_MAX
 from barrel_p2p.replica.store import ReplicatedStore, Source
 from barrel_p2p.services.reminder_graves import Graves
@@ -30,6 +29,7 @@ from barrel_p2p.services.reminder_value import (
     check_value,
     fence_stamp_of,
 )
+from barrel_p2p.services.write_behind import Outbox, WriteBehind
 from barrel_p2p.storage.replica_log import Log
 from barrel_p2p.wire.crdt_ingest import accept, entry_bytes
 from barrel_p2p.wire.terms import key_bytes
@@ -73,16 +73,15 @@ class ReminderStore:
         self._stamper = OrMap(node, hlc)
         self._hlc = hlc
         self._clock = clock
-        self._log = log
         self._horizon_ms = horizon_ms
         self._graves = Graves(horizon_ms)
         self._complaints = complaints
         self._changed = changed
         self._store = ReplicatedStore(self.entries, on_change=self._merged, clock=clock)
-        self._writing: dict[bytes, int] = {}  # what waits for the disk, how often
-        self._unkept: dict[bytes, None] = {}  # what the disk did not take
-        self._untold: Delta = {}  # durable, and not yet given to gossip
-        self._handle: ReplicaHandle | None = None
+        self._rows = WriteBehind(
+            log, self.entries.snapshot, place="reminders", complaints=complaints
+        )
+        self._outbox = Outbox("reminders", complaints)
 
     @property
     def refused(self) -> int:
@@ -94,18 +93,15 @@ class ReminderStore:
 
     def start(self, replicas: Replicas) -> None:
         """Take what the file held, and begin to replicate."""
-        self._recover(self._log.recovered)
-        self._handle = replicas.start(
+        self._recover(self._rows.log.recovered)
+        self._outbox.handle = replicas.start(
             REPLICA_NAME, self, tombstone_ttl_ms=self._horizon_ms
         )
 
     async def close(self) -> None:
         """Stop, and let go of the file. Idempotent."""
-        self._tell()
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            handle.stop()
-        await self._log.close()
+        self._outbox.stop()
+        await self._rows.log.close()
 
     async def reopen(self) -> None:
         """Take writes again after the disk had failed. Nothing if it had not.
@@ -113,15 +109,12 @@ class ReminderStore:
         Raises:
             StorageError: It still cannot be read or written.
         """
-        if self._log.state == "degraded":
-            self._recover(await self._log.reopen())
-            self._unkept.clear()
-            await self._log.append(self.entries.snapshot())
+        await self._rows.reopen(self._recover)
 
     def catch_up(self) -> None:
         """Compare with all neighbours soon, instead of when it is time to."""
-        if self._handle is not None:
-            self._handle.catch_up()
+        if self._outbox.handle is not None:
+            self._outbox.handle.catch_up()
 
     # Writing.
 
@@ -193,34 +186,11 @@ class ReminderStore:
             self._stamper.forget(key)
 
     def _commit(self, delta: Delta) -> asyncio.Future[None]:
-        committed = self._log.append(delta)
-        for name in delta:
-            self._writing[name] = self._writing.get(name, 0) + 1
-        # Before whoever waits for it runs on, it is seen.
-        committed.add_done_callback(partial(self._committed, delta))
-        return committed
+        return self._rows.commit(delta, self._committed)
 
-    def _committed(self, delta: Delta, committed: asyncio.Future[None]) -> None:
-        for name in delta:
-            self._writing[name] -= 1
-            if not self._writing[name]:
-                del self._writing[name]
-        if committed.cancelled() or committed.exception() is not None:
-            return
+    def _committed(self, delta: Delta) -> None:
         if self._project(self.entries.merge(delta)):
-            if not self._untold:
-                asyncio.get_running_loop().call_soon(self._tell)
-            self._untold.update(delta)
-
-    def _tell(self) -> None:
-        untold, self._untold = self._untold, {}
-        if self._handle is None or not untold:
-            return
-        try:
-            self._handle.publish(untold)
-        except Busy as error:
-            # It stands in the map, so that comparing with others brings it to them.
-            self._complaints.add("reminders", error)
+            self._outbox.add(delta)
 
     def _project(self, changes: Iterable[Change]) -> bool:
         now_ms, changed = self._clock.now_ms(), False
@@ -260,20 +230,20 @@ class ReminderStore:
         due = self._graves.collect(self._clock.now_ms())
         for entry in due.values():
             self.entries.forget(entry.key)
-        # A row that is just being written anew must not go with the old one.
-        names = [name for name in due if name not in self._writing]
-        if names:
-            self._forget_rows(names)
-        self._keep_again()
+        self._rows.forget(due)
+        self._rows.again()
 
     def _admitted(self, delta: Mapping[Any, Any]) -> Mapping[Any, Any]:
         accepted = accept(delta, clock=self._hlc)
         self._malformed += sum(accepted.refused.values())
-        taken = self._taken(accepted.delta)
+        return self._without_ended(self._taken(accepted.delta))
+
+    def _without_ended(self, delta: Delta) -> Delta:
+        """What of ``delta`` is not known to have fired, or to be cancelled."""
         if not self._graves.remembers:
-            return taken
+            return delta
         before = self._graves.refused
-        good, again = self._graves.admit(taken, self._clock.wall_ms(), self._knows)
+        good, again = self._graves.admit(delta, self._clock.wall_ms(), self._knows)
         refused = self._graves.refused - before
         if refused:
             self._complaints.add(
@@ -303,49 +273,8 @@ class ReminderStore:
 
     def _merged(self, changes: list[Change], source: Source) -> None:
         self._project(changes)
-        self._keep({change.key_bytes: change.after for change in changes})
-
-    # What is on disk.
+        self._rows.keep({change.key_bytes: change.after for change in changes})
 
     def _recover(self, delta: Delta) -> None:
-        self._project(self.entries.merge(self._taken(accept(delta).delta)))
-
-    def _keep(self, delta: Delta) -> None:
-        """Write behind."""
-        try:
-            kept = self._log.append(delta)
-        except (InvalidValue, NotEncodable) as error:
-            # It will never be taken, and must not take the others with it.
-            if len(delta) > 1:
-                for name, entry in delta.items():
-                    self._keep({name: entry})
-            else:
-                self._complaints.add("reminders", f"not on disk, ever: {error}")
-        except BarrelError as error:
-            self._not_kept(delta, error)
-        else:
-            kept.add_done_callback(partial(self._was_kept, delta))
-
-    def _was_kept(self, delta: Delta, kept: asyncio.Future[None]) -> None:
-        error = None if kept.cancelled() else kept.exception()
-        if error is not None:
-            self._not_kept(delta, error)
-
-    def _not_kept(self, delta: Delta, error: BaseException) -> None:
-        self._unkept.update(dict.fromkeys(delta))
-        self._complaints.add("reminders", f"not on disk: {error}")
-
-    def _keep_again(self) -> None:
-        # What did not get to a disk that was full, once that takes writes again.
-        if not self._unkept or self._log.state != "open":
-            return
-        unkept, self._unkept = self._unkept, {}
-        held = self.entries.snapshot()
-        self._keep({name: held[name] for name in unkept if name in held})
-
-    def _forget_rows(self, names: list[bytes]) -> None:
-        try:
-            self._log.forget(names)
-        except BarrelError as error:
-            # Harmless: they are tombstones.
-            self._complaints.add("reminders", f"not on disk: {error}")
+        taken = self._without_ended(self._taken(accept(delta).delta))
+        self._project(self.entries.merge(taken))

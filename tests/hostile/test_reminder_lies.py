@@ -167,9 +167,8 @@ async def test_a_key_that_cannot_be_kept_keeps_no_other_from_the_disk(
         assert room.stats().refused == 1
         # If one came to be held nonetheless, it would be left out alone.
         store.entries.merge(evil | also)
-        store._unkept = dict.fromkeys(evil | also)
-        store._keep_again()
-        assert not store._unkept
+        store._rows.keep(evil | also)
+        assert store._rows.unkept == 0
     async with node(tmp_path, "a@127.0.0.1") as a:
         keys = {entry.key for entry in a.list_reminders()}
         assert keys == {"good", "also"}

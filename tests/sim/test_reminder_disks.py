@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from barrel_p2p.core.hlc import Timestamp
-from barrel_p2p.core.ormap import Entry
+from barrel_p2p.core.ormap import TOMBSTONE, Entry
 from barrel_p2p.errors import Degraded, StoreFull
 from barrel_p2p.services.reminder_store import REPLICA_NAME
+from barrel_p2p.storage.rows import decode_row
 from barrel_p2p.testing.nodes.stages import SimNode
 from barrel_p2p.testing.nodes.world import World
 from barrel_p2p.wire.terms import key_bytes
@@ -147,5 +148,36 @@ def test_what_has_fired_goes_from_disk_after_the_horizon_and_what_is_new_stays(
         await virtual(1)
         assert set(kept) == {key_bytes(7)}
         assert [entry.key for entry in node.list_reminders()] == [7]
+
+    run(world, course)
+
+
+@pytest.mark.parametrize("fault", ["full", "broken"])
+def test_what_others_fired_while_the_disk_failed_does_not_come_back(
+    world: World, fault: Any
+) -> None:
+    """Not even where its firing was put aside before the disk took writes again."""
+    machine = world.machines[0]
+
+    async def course(node: SimNode, told: list[Any]) -> None:
+        store: Any = node.parts.reminders._store
+        at_ms = machine.clock.wall_ms() + 7_200_000
+        await node.remind("k", at_ms)
+        machine.disk.fault = fault
+        held = store.entries.entry("k")
+        ended = Entry("k", held.stamp, "zz@sim", TOMBSTONE)
+        store.replica_merge_delta(REPLICA_NAME, {key_bytes("k"): ended})
+        await virtual(3_601)
+        store.replica_collect(REPLICA_NAME, 0)
+        await virtual(1)
+        machine.disk.fault = None
+        await node.reopen_reminders()
+        store.replica_collect(REPLICA_NAME, 0)
+        await virtual(1)
+        assert node.list_reminders() == []
+        kept = machine.disk.files["reminders/reminders.db"].rows.values()
+        assert all(decode_row(row, {}).is_tombstone for row in kept)
+        await virtual(7_200)
+        assert told == []
 
     run(world, course)
